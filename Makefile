@@ -1,0 +1,38 @@
+# `make demo` shows Trueup at work and `make test` proves it; both install what they need first.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt lock bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
+
+setup: ## install everything for development into .venv
+	@.ci/install dev
+
+demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
+	@.ci/install runtime
+	@.venv/bin/trueup demo
+
+test: setup ## run every test
+	@.venv/bin/python -m pytest
+
+check: setup ## style, types and house rules
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy --strict
+	@.venv/bin/python -m pytest tests/test_architecture.py
+
+fmt: setup ## rewrite the code in the house style
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: setup ## resolve the ranges of pyproject.toml into the locked requirement files
+	@.ci/lock
+
+bench: setup ## measure, with the figures that docs quote
+	@.venv/bin/python -m benchmarks
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find worker tasks migrations tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
