@@ -1,0 +1,179 @@
+"""People as a source knows them, people as we know them, and what they hold in a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+
+
+class Standing(StrEnum):
+    """What a source positively says about a person. Anything not understood is HOLD: nothing given, nothing taken."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    PENDING = "pending"  # staged, or a start date ahead: gains nothing yet, loses nothing
+    HOLD = "hold"
+    DEPARTED = "departed"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A person as one source knows them.
+
+    `attributes` holds the profile under Okta's base names (login, email, firstName, lastName, department, ...);
+    `problem` says why an odd record is held.
+    """
+
+    source: str
+    id: str
+    standing: Standing
+    status: str
+    login: str
+    email: str
+    attributes: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceGroup:
+    """A group at a source. `problem` says why its membership could not be read whole; its rules are then suspended."""
+
+    source: str
+    id: str
+    name: str
+    type: str
+    members: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One human over one or more identities; `id` is ours. `groups` are (source, group id).
+
+    `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified).
+    """
+
+    id: str
+    standing: Standing
+    identities: tuple[Identity, ...]
+    groups: frozenset[tuple[str, str]] = frozenset()
+    unsure: str = ""
+    departure_marked: bool = False
+
+    def attribute(self, name: str) -> str | tuple[str, ...] | None:
+        """The first identity, in the declared order of sources, that has the attribute decides."""
+        for identity in self.identities:
+            value = identity.attributes.get(name)
+            if value:
+                return value
+        return None
+
+    def text(self, name: str) -> str:
+        """Like `attribute`, for single values; "" where there is none."""
+        value = self.attribute(name)
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entitlement:
+    """Something a target can grant, by the vendor's stable ids. `key` is its text form everywhere it is stored."""
+
+    kind: str  # role, group
+    id: str
+    scope: str = ""  # TeamCity: "g" or "p:<project external id>"
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind}:{self.id}@{self.scope}" if self.scope else f"{self.kind}:{self.id}"
+
+    @classmethod
+    def parse(cls, key: str) -> Entitlement:
+        """The other way round; vendor role ids hold no "@"."""
+        kind, _, rest = key.partition(":")
+        name, _, scope = rest.partition("@")
+        return cls(kind, name, scope)
+
+
+class Trait(StrEnum):
+    """What sets an account apart from an ordinary employee's; most of these are never touched."""
+
+    OURSELVES = "our own account"
+    SERVICE = "service account"
+    SUPPORT = "vendor support account"
+    EMBED = "embed user"
+    GUEST = "guest"
+    ADMINISTRATOR = "administrator"
+    ROLES_MANAGED = "roles managed by single sign-on"
+    GROUPS_MANAGED = "groups managed by single sign-on"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person's presence in one target; desired and observed share this type, so comparison is plain equality.
+
+    `login` is the login key (Looker: e-mail; TeamCity: user name). `profile` holds the target's own field names
+    for what follows the source (Looker: first_name, last_name; TeamCity: name, email). `entitlements` are direct ones.
+    """
+
+    id: str
+    login: str
+    email: str
+    active: bool
+    profile: Mapping[str, str] = field(default_factory=dict)
+    entitlements: frozenset[Entitlement] = frozenset()
+    traits: frozenset[Trait] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueItem:
+    """One role, group or scope that a target has. `name` is what the policy calls it; `closed` says why it cannot be
+    granted or revoked through the API ("" when it can)."""
+
+    kind: str  # role, group, scope
+    id: str
+    name: str
+    privileged: bool = False
+    closed: str = ""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Everything a target can grant, as last observed."""
+
+    items: tuple[CatalogueItem, ...] = ()
+
+    @cached_property
+    def _by_id(self) -> dict[tuple[str, str], CatalogueItem]:
+        return {(i.kind, i.id): i for i in self.items}
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str], list[CatalogueItem]]:
+        names: dict[tuple[str, str], list[CatalogueItem]] = {}
+        for item in self.items:
+            names.setdefault((item.kind, item.name), []).append(item)
+        return names
+
+    def named(self, kind: str, name: str) -> Sequence[CatalogueItem]:
+        """All items of that kind and name: none is unknown, more than one is ambiguous."""
+        return self._by_name.get((kind, name), ())
+
+    def item(self, kind: str, id: str) -> CatalogueItem | None:
+        return self._by_id.get((kind, id))
+
+    def privileged(self, entitlement: Entitlement) -> bool:
+        """True when the role or group is, or when its scope makes it so."""
+        found = self.item(entitlement.kind, entitlement.id)
+        scope = self.item("scope", entitlement.scope) if entitlement.scope else None
+        return bool((found and found.privileged) or (scope and scope.privileged))
+
+    def label(self, entitlement: Entitlement) -> str:
+        """What people read: `role Developer`, `role PROJECT_DEVELOPER in Web`."""
+        found = self.item(entitlement.kind, entitlement.id)
+        name = found.name if found else entitlement.id
+        if not entitlement.scope:
+            return f"{entitlement.kind} {name}"
+        if entitlement.scope == "g":
+            return f"{entitlement.kind} {name} everywhere"
+        return f"{entitlement.kind} {name} in {entitlement.scope.removeprefix('p:')}"

@@ -1,0 +1,277 @@
+"""The one place where HTTP is paced, checked and translated: every vendor call of Trueup goes through here."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import orjson
+
+from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected, Unavailable, Unknown
+
+READS = frozenset({"GET", "HEAD"})
+SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer; no vendor page comes near it
+REQUEST_ID_HEADERS = ("x-okta-request-id", "x-request-id", "x-tc-request-id", "x-correlation-id")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer whose status the caller accepts. `links` are the Link header's targets by rel."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+    links: Mapping[str, str]
+    call: str  # "GET /api/v1/users of okta", for messages
+
+    @property
+    def request_id(self) -> str:
+        return next((self.headers[name] for name in REQUEST_ID_HEADERS if name in self.headers), "")
+
+    @property
+    def text(self) -> str:
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The decoded body. Raises Misshapen for a gateway's page or a body that was cut."""
+        kind = self.headers.get("content-type", "")
+        if "json" not in kind:
+            raise Misshapen(
+                f"{self.call} answered {kind or 'no content type'} instead of JSON"
+                f" ({quoted(self.text)}); is a proxy or login page in front of it?"
+            )
+        try:
+            return orjson.loads(self.content)
+        except orjson.JSONDecodeError as error:
+            raise Misshapen(f"{self.call} answered JSON that is cut or broken ({error}).") from error
+
+
+def quoted(text: str, limit: int = 160) -> str:
+    """Somebody else's text, made fit for one line of ours: control and bidi characters escaped, cut to the limit."""
+    flat = re.sub(r"\s+", " ", text).strip()
+    safe = "".join(c if c.isprintable() and not _is_bidi(c) else f"\\u{ord(c):04x}" for c in flat[:limit])
+    return f"{safe}…" if len(flat) > limit else safe
+
+
+def _is_bidi(character: str) -> bool:
+    return character in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds, from the standard header (a number or a date)."""
+    value = response.headers.get("retry-after")
+    if not value:
+        return None
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
+
+
+class Rest:
+    """A vendor's HTTP API under one base URL, whose host no link or redirect can leave.
+
+    `authorize` gives the headers that carry the credentials, afresh for every call. `before_call` runs before anything
+    is sent and may raise Paused. `secrets` are scrubbed from every message. `wait` reads a vendor's own throttling
+    headers, in seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        authorize: Callable[[], Mapping[str, str]] = dict,
+        ca_file: str | None = None,
+        timeout: float = 30.0,
+        attempts: int = 5,
+        first_pause: float = 0.5,
+        longest_wait: float = 90.0,
+        before_call: Callable[[], None] = lambda: None,
+        secrets: Collection[str] = (),
+        wait: Callable[[httpx.Response], float | None] = _retry_after,
+        error_text: Callable[[bytes], str] = lambda content: content.decode("utf-8", "replace"),
+    ) -> None:
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self.calls = 0
+        self._origin = urlsplit(self.base_url)[:2]
+        self._authorize = authorize
+        self._attempts = attempts
+        self._first_pause = first_pause
+        self._longest_wait = longest_wait
+        self._before_call = before_call
+        self._secrets = [s for s in secrets if s]
+        self._wait = wait
+        self._error_text = error_text
+        self._counting = threading.Lock()
+        self._client = httpx.Client(
+            timeout=timeout,
+            follow_redirects=False,
+            verify=_trust(name, ca_file),
+            headers={"User-Agent": "trueup", "Accept": "application/json"},
+            limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
+        )
+        # A stale session cookie makes TeamCity refuse a bearer token, and no vendor needs one.
+        self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+
+    def close(self) -> None:
+        self._client.close()
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+    ) -> Reply:
+        """Read. Repeats what may pass (429, 5xx, a lost connection), within `attempts` and `longest_wait`."""
+        pause = self._first_pause
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return self._once("GET", path, params, None, headers, accept)
+            except Unavailable as error:
+                wait = pause * (0.5 + random.random()) if error.retry_after is None else error.retry_after  # noqa: S311
+                if type(error) is not Unavailable or attempt == self._attempts or wait > self._longest_wait:
+                    raise
+                time.sleep(wait)
+                pause *= 2
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+    ) -> Reply:
+        """Mutate, once and never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses."""
+        body = orjson.dumps(json) if json is not None else content
+        sent = dict(headers or {})
+        if json is not None:
+            sent.setdefault("Content-Type", "application/json")
+        return self._once(method, path, params, body, sent, accept)
+
+    def _once(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        body: bytes | str | None,
+        headers: Mapping[str, str] | None,
+        accept: Collection[int],
+    ) -> Reply:
+        url = self._absolute(path)
+        call = f"{method} {urlsplit(url).path} of {self.name}"
+        self._before_call()
+        sent = {**self._authorize(), **(headers or {})}
+        with self._counting:
+            self.calls += 1
+        reading = method in READS
+        try:
+            with self._client.stream(method, url, params=params, content=body, headers=sent) as response:
+                content = self._body(response, call)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise self._unreachable(call, error) from error
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            text = self._scrub(f"{call} broke off ({type(error).__name__}: {quoted(str(error))}).")
+            raise (Unavailable(text) if reading else Unknown(text)) from error
+        except httpx.DecodingError as error:
+            raise Misshapen(f"{call} answered with a broken encoding.") from error
+        links = {rel: urljoin(url, link["url"]) for rel, link in response.links.items() if rel and "url" in link}
+        reply = Reply(response.status_code, response.headers, content, links, call)
+        self._judge(response, reply, reading, accept)
+        return reply
+
+    def _absolute(self, path: str) -> str:
+        """A path under the base, or a whole link that must stay on the same scheme, host and port."""
+        if "://" not in path:
+            return f"{self.base_url}/{path.lstrip('/')}"
+        if urlsplit(path)[:2] != self._origin:
+            host = quoted(urlsplit(path).netloc)
+            raise Misshapen(f"{self.name} answered with a link to another host ({host}); Trueup follows no such link.")
+        return path
+
+    def _body(self, response: httpx.Response, call: str) -> bytes:
+        pieces, size = [], 0
+        for piece in response.iter_bytes():
+            size += len(piece)
+            if size > SIZE_LIMIT:
+                raise Misshapen(f"{call} answered more than {SIZE_LIMIT // 2**20} MiB.")
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def _judge(self, response: httpx.Response, reply: Reply, reading: bool, accept: Collection[int]) -> None:
+        status, call = reply.status, reply.call
+        if status in accept or 200 <= status < 300:
+            if not reading and "html" in reply.headers.get("content-type", ""):
+                raise Unknown(f"{call} answered with a web page; a gateway may or may not have passed it on.")
+            return
+        said = self._scrub(quoted(self._error_text(reply.content)) or "no explanation")
+        if 300 <= status < 400:
+            place = quoted(urlsplit(reply.headers.get("location", "")).netloc or "another page")
+            raise Misconfigured(
+                f"{call} was redirected to {place}, which Trueup never follows. Set `url` of {self.name} to the API's"
+                " own address, without a login gateway in front."
+            )
+        if status == 429:
+            raise Unavailable(f"{call} is throttled by the vendor (429): {said}", self._wait(response))
+        if status >= 500:
+            text = f"{call} failed at the vendor's side ({status}: {said})."
+            if not reading:
+                raise Unknown(text)
+            raise Unavailable(text, self._wait(response))
+        if status == 401:
+            raise Denied(f"{call} refused our credentials (401: {said}). Renew those of {self.name} in trueup.yaml.")
+        if status == 403:
+            raise Denied(
+                f"{call} is not allowed with our credentials (403: {said}). Give {self.name} the missing right."
+            )
+        if status == 404:
+            raise Missing(f"{call} was not found (404: {said}).", status)
+        raise Rejected(f"{call} was rejected ({status}: {said}).", status)
+
+    def _unreachable(self, call: str, error: httpx.TransportError) -> Unavailable | Misconfigured:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return Misconfigured(
+                    f"{call}: the TLS certificate cannot be trusted ({quoted(cause.verify_message)})."
+                    f" Set `ca_file` of {self.name} to your authority's certificate, or correct `url`."
+                )
+            cause = cause.__cause__ or cause.__context__
+        text = quoted(str(error)) or type(error).__name__
+        return Unavailable(
+            self._scrub(f"{call} cannot be reached ({text}). Is `url` of {self.name} right, and is it up?")
+        )
+
+    def _scrub(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
+
+
+def _trust(name: str, ca_file: str | None) -> ssl.SSLContext | bool:
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(f"`ca_file` of {name} cannot be read: {ca_file} ({error}). Name a PEM file.") from error

@@ -1,0 +1,108 @@
+"""A made-up company of any size: its people at the source, their accounts in the targets, and a policy that fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Employee:
+    """A user at Okta. `profile` holds Okta's base attributes; `groups` are names of Okta groups."""
+
+    id: str
+    status: str
+    profile: dict[str, str]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceGroupSpec:
+    id: str
+    name: str
+    type: str  # OKTA_GROUP, APP_GROUP, BUILT_IN
+
+
+@dataclass(frozen=True, slots=True)
+class LookerUser:
+    """`kind` is standard, service, support or embed; `roles` and `groups` are names, direct ones only."""
+
+    id: str
+    email: str
+    first_name: str
+    last_name: str
+    is_disabled: bool
+    kind: str
+    roles: tuple[str, ...]
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LookerGroupSpec:
+    id: str
+    name: str
+    parents: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LookerRoleSpec:
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCityUser:
+    """`roles` are (role id, scope); `groups` are keys, ALL_USERS_GROUP left out; `tokens` are token names."""
+
+    id: int
+    username: str
+    name: str
+    email: str
+    roles: tuple[tuple[str, str], ...]
+    groups: tuple[str, ...]
+    has_password: bool = True
+    tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCityGroupSpec:
+    key: str
+    name: str
+    parents: tuple[str, ...] = ()
+    roles: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCityRoleSpec:
+    id: str
+    name: str
+    permissions: tuple[str, ...]
+    included: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TeamCityProjectSpec:
+    """`id` is the external id; the root is `_Root` and has no parent."""
+
+    id: str
+    name: str
+    parent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Everything the sandbox servers are loaded with, and the trueup.yaml policy part that fits it."""
+
+    employees: tuple[Employee, ...]
+    source_groups: tuple[SourceGroupSpec, ...]
+    looker_users: tuple[LookerUser, ...]
+    looker_groups: tuple[LookerGroupSpec, ...]
+    looker_roles: tuple[LookerRoleSpec, ...]
+    teamcity_users: tuple[TeamCityUser, ...]
+    teamcity_groups: tuple[TeamCityGroupSpec, ...]
+    teamcity_roles: tuple[TeamCityRoleSpec, ...]
+    teamcity_projects: tuple[TeamCityProjectSpec, ...]
+    policy: str
