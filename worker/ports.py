@@ -187,7 +187,7 @@ class Target(Protocol):
         ...
 
     def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
-        """The mutations that bring the tasks about on an account as the plan saw it, in order; each can be made twice. Pure.
+        """The mutations that bring the tasks about on an account as the plan saw it; each can be made twice. Pure.
 
         A create is one task: `account` is then the desired one, with id "" and the entitlements it should hold. Steps
         with account_id "" are made on the account that the first step created.
@@ -207,7 +207,7 @@ class Target(Protocol):
         ...
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
-        """Exact steps for a human, where the API cannot (or the settings do not let us) do the task; empty otherwise."""
+        """Exact steps for a human where the API cannot, or the settings do not let us, do it; else empty."""
         ...
 
     def close(self) -> None: ...

@@ -162,7 +162,7 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
     ) -> Reply:
-        """Mutate, once and never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses."""
+        """Mutate, once, never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses."""
         body = orjson.dumps(json) if json is not None else content
         sent = dict(headers or {})
         if json is not None:

@@ -96,6 +96,19 @@ class Entitlement:
         return cls(kind, name, scope)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """An entitlement as a policy names it, before the target's catalogue says which one that is."""
+
+    kind: str  # role, group
+    name: str
+    scope: str = ""  # as in Entitlement
+
+    def __str__(self) -> str:
+        place = {"": "", "g": " everywhere"}.get(self.scope, f" in {self.scope.removeprefix('p:')}")
+        return f"{self.kind} {self.name}{place}"
+
+
 class Trait(StrEnum):
     """What sets an account apart from an ordinary employee's; most of these are never touched."""
 
