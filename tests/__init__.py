@@ -1,0 +1,1 @@
+"""Tests mirror the tree of `worker`; their names read as sentences."""

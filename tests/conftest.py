@@ -1,0 +1,92 @@
+"""What many tests share: a real PostgreSQL for the whole session, and an empty migrated database for each test."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from worker import embedded
+
+
+@dataclass(frozen=True)
+class Database:
+    """SQLAlchemy URLs of one database: for its owner, who migrates it, and for the worker."""
+
+    owner_url: str
+    worker_url: str
+
+    def named(self, name: str) -> Database:
+        """The same server and roles, another database."""
+        return Database(*(_renamed(url, name) for url in (self.owner_url, self.worker_url)))
+
+
+def _renamed(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def dsn(url: str) -> str:
+    """What psycopg itself understands of an SQLAlchemy URL."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def new_state() -> Iterator[Callable[[], Path]]:
+    """Makes state folders with short paths, for which pytest's own temporary folders are too deep and too private."""
+    made: list[Path] = []
+
+    def make() -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="trueup-test-"))
+        folder.chmod(0o711)
+        made.append(folder)
+        return folder
+
+    yield make
+    for folder in made:
+        embedded.stop(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def database(new_state: Callable[[], Path]) -> Iterator[Database]:
+    """The session's server: the one at TRUEUP_DATABASE_URL (TRUEUP_OWNER_URL for its owner), or an embedded one."""
+    if url := os.environ.get("TRUEUP_DATABASE_URL"):
+        yield Database(os.environ.get("TRUEUP_OWNER_URL", url), url)
+        return
+    with embedded.running(new_state()) as server:
+        yield Database(server.owner_url, server.worker_url)
+
+
+@pytest.fixture(scope="session")
+def _migrated(database: Database) -> Iterator[str]:
+    """The name of a database that was migrated once, for copying."""
+    name = f"trueup_template_{os.getpid()}"
+    with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+        if importlib.util.find_spec("worker.store.migrate"):
+            importlib.import_module("worker.store.migrate").upgrade(database.named(name).owner_url)
+        yield name
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+_numbers = count(1)
+
+
+@pytest.fixture
+def fresh_database(database: Database, _migrated: str) -> Iterator[Database]:
+    """A database of this test's own: every table, no row."""
+    name = f"trueup_test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_migrated}"')
+        yield database.named(name)
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
