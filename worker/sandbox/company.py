@@ -93,8 +93,23 @@ class TeamCityProjectSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Story:
+    """One thing that was planted on purpose. `kind` is one of `worker.sandbox.trouble`; `who` is the Okta login of the
+    person, or the account's login where no person owns it; `where` is okta, looker or teamcity."""
+
+    kind: str
+    who: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Company:
-    """Everything the sandbox servers are loaded with, and the trueup.yaml policy part that fits it."""
+    """Everything the sandbox servers are loaded with, and the trueup.yaml policy part that fits it.
+
+    Left out is what every installation has and the servers add themselves: the accounts that their credentials belong
+    to, Looker's group "All Users" and TeamCity's ALL_USERS_GROUP. Looker's Admin role is in `looker_roles`, as id "2".
+    """
 
     employees: tuple[Employee, ...]
     source_groups: tuple[SourceGroupSpec, ...]
@@ -106,3 +121,4 @@ class Company:
     teamcity_roles: tuple[TeamCityRoleSpec, ...]
     teamcity_projects: tuple[TeamCityProjectSpec, ...]
     policy: str
+    stories: tuple[Story, ...] = ()
