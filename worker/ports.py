@@ -148,7 +148,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What came of one step. `before` and `after` are what was read around it; `request_id` is the vendor's."""
+    """What came of one step. `before` and `after` are what was read around it; `request_id` is the vendor's.
+
+    `again`: more mutations remain; record this outcome, then attempt the same step once more (a step that empties a
+    list whose length nobody knew takes one item at a time).
+    """
 
     outcome: Outcome
     detail: str = ""
@@ -156,6 +160,7 @@ class Made:
     after: str = ""
     request_id: str = ""
     account_id: str = ""  # of an account that this step created
+    again: bool = False
 
 
 class Target(Protocol):
