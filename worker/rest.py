@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import random
-import re
 import ssl
 import threading
 import time
@@ -17,6 +16,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import orjson
 
+from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected, Unavailable, Unknown
 
 READS = frozenset({"GET", "HEAD"})
@@ -56,17 +56,6 @@ class Reply:
             raise Misshapen(f"{self.call} answered JSON that is cut or broken ({error}).") from error
 
 
-def quoted(text: str, limit: int = 160) -> str:
-    """Somebody else's text, made fit for one line of ours: control and bidi characters escaped, cut to the limit."""
-    flat = re.sub(r"\s+", " ", text).strip()
-    safe = "".join(c if c.isprintable() and not _is_bidi(c) else f"\\u{ord(c):04x}" for c in flat[:limit])
-    return f"{safe}…" if len(flat) > limit else safe
-
-
-def _is_bidi(character: str) -> bool:
-    return character in "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds, from the standard header (a number or a date)."""
     value = response.headers.get("retry-after")
@@ -84,8 +73,8 @@ class Rest:
     """A vendor's HTTP API under one base URL, whose host no link or redirect can leave.
 
     `authorize` gives the headers that carry the credentials, afresh for every call. `before_call` runs before anything
-    is sent and may raise Paused. `secrets` are scrubbed from every message. `wait` reads a vendor's own throttling
-    headers, in seconds.
+    is sent and may raise Paused. `sign` gives headers that depend on the call's method and URL (a DPoP proof).
+    `secrets` are scrubbed from every message. `wait` reads a vendor's own throttling headers, in seconds.
     """
 
     def __init__(
@@ -94,6 +83,7 @@ class Rest:
         base_url: str,
         *,
         authorize: Callable[[], Mapping[str, str]] = dict,
+        sign: Callable[[str, str], Mapping[str, str]] | None = None,
         ca_file: str | None = None,
         timeout: float = 30.0,
         attempts: int = 5,
@@ -109,6 +99,7 @@ class Rest:
         self.calls = 0
         self._origin = urlsplit(self.base_url)[:2]
         self._authorize = authorize
+        self._sign = sign
         self._attempts = attempts
         self._first_pause = first_pause
         self._longest_wait = longest_wait
@@ -181,7 +172,7 @@ class Rest:
         url = self._absolute(path)
         call = f"{method} {urlsplit(url).path} of {self.name}"
         self._before_call()
-        sent = {**self._authorize(), **(headers or {})}
+        sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
         with self._counting:
             self.calls += 1
         reading = method in READS
