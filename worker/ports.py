@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from worker.core.identity import Account, CatalogueItem, Entitlement, Identity, Person, SourceGroup
+from worker.core.plan import Operation
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +93,6 @@ class Source(Protocol):
         ...
 
     def close(self) -> None: ...
-
-
-class Operation(StrEnum):
-    """What a change does to an account. The order of the members is the order in which changes are made."""
-
-    DISABLE = "disable"
-    UPDATE = "update"
-    REVOKE = "revoke"
-    CREATE = "create"
-    ENABLE = "enable"
-    GRANT = "grant"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, DateTime, Index, LargeBinary, Text, text
+from sqlalchemy import ARRAY, Column, DateTime, Index, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -137,6 +137,23 @@ class CatalogueRow(SQLModel, table=True):
     name: str
     privileged: bool = False
     closed: str = ""
+
+
+def _staging(row: type[SQLModel]) -> Table:
+    """Where one kind of row of a read waits until all of it is there: unlogged, so fast and gone after a crash."""
+    mirrored: Table = row.__table__  # type: ignore[attr-defined]
+    kept = [c for c in mirrored.columns if c.name not in ("source", "target", "valid_from", "valid_to")]
+    return Table(
+        f"staged_{mirrored.name}",
+        SQLModel.metadata,
+        Column("snapshot_id", Uuid, nullable=False, index=True),
+        *(Column(c.name, c.type, nullable=False) for c in kept),
+        prefixes=["UNLOGGED"],
+    )
+
+
+MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, AccountRow, HoldingRow, CatalogueRow)
+STAGING = {row.__tablename__: _staging(row) for row in MIRRORED}
 
 
 # --- decide: who is who, what is governed, what was agreed -----------------------------------------------------------
@@ -382,7 +399,7 @@ class StepRow(SQLModel, table=True):
 
 
 class Effect(SQLModel, table=True):
-    """One change begun by a step: what the limits over the last 24 hours count, whoever did it."""
+    """One change begun by a step that a limit counts (`tally`): what the last 24 hours have seen, whoever did it."""
 
     __tablename__ = "effect"
     __table_args__ = (Index("effect_recent", "target", "at"),)
@@ -390,10 +407,8 @@ class Effect(SQLModel, table=True):
     change_id: uuid.UUID = Field(primary_key=True)
     step_id: uuid.UUID = Field(foreign_key="step.id")
     target: str
-    operation: str
-    entitlement: str = ""
-    privileged: bool = False
-    departure: bool = False
+    person_id: uuid.UUID | None = None
+    tally: str
     at: dt.datetime = _when()
 
 

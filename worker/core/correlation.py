@@ -1,0 +1,156 @@
+"""Decides which account belongs to which person; whatever is not beyond doubt goes to a human."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A person or an account, by the keys that tell who it is; `departed` is said of people, `privileged` of accounts."""
+
+    id: str
+    keys: Mapping[str, str]
+    departed: bool = False
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tie:
+    """A link as recorded: a tombstone (`linked` false) keeps the account from ever being linked again by itself."""
+
+    account_id: str
+    person_id: str
+    primary: bool = True
+    linked: bool = True
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """An account and the people it may belong to, and why a human has to say. Urgent: one of them has departed."""
+
+    account_id: str
+    person_ids: tuple[str, ...]
+    reason: str
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """The situation of every account: linked (old and new ties), disputed, or orphan."""
+
+    new_ties: tuple[Tie, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+    orphans: tuple[str, ...] = ()
+    disputed_people: frozenset[str] = field(default_factory=frozenset)
+
+
+def exact(value: str) -> str:
+    """The form in which keys must be equal to link by themselves: NFC and lower case."""
+    return unicodedata.normalize("NFC", value.strip()).lower()
+
+
+def loose(value: str) -> str:
+    """The form in which look-alikes meet (compatibility forms, folded case, no accents): enough to ask a human."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", value.strip()).casefold())
+    return "".join(c for c in plain if not unicodedata.combining(c)).replace("ı", "i")
+
+
+def correlate(
+    people: Iterable[Known],
+    accounts: Sequence[Known],
+    ties: Iterable[Tie],
+    trusted: Sequence[str],
+    proposing: Sequence[str],
+) -> Correlation:
+    """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans."""
+    by_account = {tie.account_id: tie for tie in ties}
+    owners = {tie.person_id for tie in by_account.values() if tie.linked}
+    known_people = {person.id: person for person in people}
+    hints = _Hints(known_people.values(), accounts, [*trusted, *proposing])
+    new_ties: list[Tie] = []
+    disputes: list[Dispute] = []
+    orphans: list[str] = []
+    for account in accounts:
+        tie = by_account.get(account.id)
+        if tie is not None and tie.linked:
+            continue
+        verdict = hints.judge(account, trusted, proposing, owners, by_account)
+        if isinstance(verdict, Tie):
+            new_ties.append(verdict)
+        elif verdict is None:
+            orphans.append(account.id)
+        else:
+            reason, candidates = verdict
+            urgent = any(known_people[c].departed for c in candidates)
+            disputes.append(Dispute(account.id, candidates, reason, urgent))
+    taken = {tie.person_id for tie in new_ties}
+    disputed = frozenset(p for d in disputes for p in d.person_ids if p not in owners and p not in taken)
+    return Correlation(tuple(new_ties), tuple(disputes), tuple(orphans), disputed)
+
+
+class _Hints:
+    """Who and what shares a key value, exactly and loosely."""
+
+    def __init__(self, people: Iterable[Known], accounts: Iterable[Known], keys: Sequence[str]) -> None:
+        self._people: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._accounts: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._loosely: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for key in dict.fromkeys(keys):
+            for person in people:
+                if value := person.keys.get(key):
+                    self._people[key, exact(value)].append(person.id)
+                    self._loosely[key, loose(value)].append(person.id)
+            for account in accounts:
+                if value := account.keys.get(key):
+                    self._accounts[key, exact(value)].append(account.id)
+
+    def judge(
+        self,
+        account: Known,
+        trusted: Sequence[str],
+        proposing: Sequence[str],
+        owners: set[str],
+        ties: Mapping[str, Tie],
+    ) -> Tie | tuple[str, tuple[str, ...]] | None:
+        """A new tie; or (reason, candidate people) for a human; or None for an orphan."""
+        matches = {key: self._people[key, exact(account.keys[key])] for key in trusted if self._matches(key, account)}
+        candidates = tuple(dict.fromkeys(person for people in matches.values() for person in people))
+        if not candidates:
+            return self._propose(account, trusted, proposing)
+        key = next(iter(matches))
+        tombstone = ties.get(account.id)
+        if tombstone is not None:  # a human has said that it is not this person's
+            others = tuple(c for c in candidates if c != tombstone.person_id)
+            return (f"it was unlinked by hand, and its {key} matches somebody else", others) if others else None
+        if len(candidates) > 1:
+            return f"its {' and '.join(matches)} match {len(candidates)} people", candidates
+        twins = [a for a in self._accounts[key, exact(account.keys[key])] if a != account.id]
+        if twins:
+            return f"{len(twins) + 1} accounts have the same {key}", candidates
+        if candidates[0] in owners:
+            return f"the person with its {key} already has another account", candidates
+        if account.privileged:
+            return "it holds privileged entitlements, so its first link needs a human", candidates
+        return Tie(account.id, candidates[0], key=key)
+
+    def _matches(self, key: str, account: Known) -> bool:
+        value = account.keys.get(key)
+        return bool(value) and (key, exact(value or "")) in self._people
+
+    def _propose(
+        self, account: Known, trusted: Sequence[str], proposing: Sequence[str]
+    ) -> tuple[str, tuple[str, ...]] | None:
+        for key in proposing:
+            if self._matches(key, account):
+                people = tuple(self._people[key, exact(account.keys[key])])
+                return f"only its {key} matches, which is not trusted to link by itself", people
+        for key in dict.fromkeys([*trusted, *proposing]):
+            value = account.keys.get(key)
+            if value and (key, loose(value)) in self._loosely:
+                return f"its {key} only looks alike", tuple(self._loosely[key, loose(value)])
+        return None

@@ -1,0 +1,240 @@
+"""Finds where what a person holds differs from what they deserve: facts only, no opinion about what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from worker.core.correlation import exact
+from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
+from worker.core.policy import Deserved
+
+
+class DriftKind(StrEnum):
+    """Every way in which desired and observed can differ; the value is what people read."""
+
+    MISSING_ACCOUNT = "missing account"
+    DISABLED_ACCOUNT = "disabled account of an active person"
+    LINGERING_ACCOUNT = "lingering account of a departed person"
+    SUSPENDED_PERSON = "active account of a suspended person"
+    ABSENT_PERSON = "account of a person the source no longer has"
+    STALE_LOGIN = "stale login"
+    STALE_PROFILE = "stale profile"
+    EXCESS_ENTITLEMENT = "excess entitlement"
+    EXPIRED_ENTITLEMENT = "access past its until"
+    MISSING_ENTITLEMENT = "missing entitlement"
+    ORPHAN = "orphan"
+    DISPUTED = "disputed"
+    UNEVALUABLE_RULE = "unevaluable rule"
+    HELD_PERSON = "held person"
+
+
+class Cause(StrEnum):
+    """Why a drift is one; the class that a fingerprint carries."""
+
+    DESERVED = "a rule gives it"
+    UNDESERVED = "no rule gives it"
+    LEFT_POLICY = "it left the policy"
+    EXPIRED = "its rule has ended"
+    DEPARTED = "the person has departed"
+    SUSPENDED = "the person is suspended"
+    ABSENT = "the source no longer has the person"
+    SOURCE_CHANGED = "the source says otherwise"
+    UNKNOWN_OWNER = "nobody is known to own it"
+    AMBIGUOUS_OWNER = "its owner is in doubt"
+    NOT_EVALUABLE = "it cannot be evaluated"
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """One difference. `before` and `after` are observed and desired; `rules` name what gives, gave or ended it."""
+
+    kind: DriftKind
+    target: str
+    cause: Cause
+    person_id: str = ""
+    account_id: str = ""
+    entitlement: Entitlement | None = None
+    field: str = ""
+    before: str = ""
+    after: str = ""
+    rules: tuple[str, ...] = ()
+    detail: str = ""
+    urgent: bool = False
+
+    @property
+    def key(self) -> str:
+        """What makes it the same drift from run to run, whatever its details."""
+        who = self.account_id or self.person_id
+        what = self.entitlement.key if self.entitlement else self.field
+        return "|".join((self.target, self.kind.name.lower(), who, what))
+
+
+@dataclass(frozen=True, slots=True)
+class Terrain:
+    """What a target is like in this run: its governed entitlements (and which of those have left the policy), its
+    catalogue, and what the connector would call a person there."""
+
+    target: str
+    catalogue: Catalogue
+    governed: Collection[Entitlement] = frozenset()
+    left_policy: Collection[Entitlement] = frozenset()
+    suspended_means_disabled: bool = True
+    bystanders: Collection[str] = field(default_factory=frozenset)  # account ids that are never touched
+
+
+@dataclass(frozen=True, slots=True)
+class Deserts:
+    """What a person should have in one target."""
+
+    login: str
+    profile: Mapping[str, str]
+    given: Mapping[Entitlement, tuple[str, ...]]
+    frozen: Collection[Entitlement]
+    expired: Mapping[Entitlement, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, deserved: Deserved, target: str, login: str, profile: Mapping[str, str]) -> Deserts:
+        """The part of what a policy gives that concerns one target."""
+        return cls(
+            login,
+            profile,
+            deserved.given.get(target, {}),
+            frozenset(deserved.frozen.get(target, {})),
+            {e: (rule,) for e, (rule, _) in deserved.expired.get(target, {}).items()},
+        )
+
+
+def find_drift(
+    person: Person,
+    primary: Account | None,
+    secondary: Collection[Account],
+    deserts: Deserts,
+    terrain: Terrain,
+    *,
+    disputed: bool = False,
+) -> Iterator[Drift]:
+    """Every difference between what one person holds in one target and what they should.
+
+    Nothing that would take anything is found for a person we are unsure of, on hold or not yet started.
+    """
+    accounts = [a for a in (primary, *secondary) if a is not None and a.id not in terrain.bystanders]
+    match person.standing:
+        case Standing.DEPARTED:
+            if not person.unsure:
+                for account in accounts:
+                    yield from _departed(person, account, terrain)
+        case Standing.SUSPENDED:
+            if terrain.suspended_means_disabled and not person.unsure:
+                for account in accounts:
+                    if account.active:
+                        yield _of(DriftKind.SUSPENDED_PERSON, Cause.SUSPENDED, person, account, terrain)
+        case Standing.HOLD:
+            yield from _held(person, accounts, terrain)
+        case Standing.ACTIVE if not person.departure_marked:
+            if primary is None:
+                if deserts.given and deserts.login and not disputed:
+                    yield Drift(
+                        DriftKind.MISSING_ACCOUNT, terrain.target, Cause.DESERVED, person.id,
+                        after=deserts.login, rules=_rules(deserts.given),
+                    )  # fmt: skip
+            elif primary.id not in terrain.bystanders:
+                yield from _active(person, primary, deserts, terrain)
+            for account in secondary:
+                if account.id not in terrain.bystanders and not person.unsure:
+                    yield from _excess(person, account, deserts, terrain)
+
+
+def desired_account(deserts: Deserts) -> Account:
+    """The account that a person without one should get."""
+    email = deserts.profile.get("email", deserts.login)
+    return Account("", deserts.login, email, True, dict(deserts.profile), frozenset(deserts.given))
+
+
+def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Drift]:
+    if account.active:
+        yield _of(DriftKind.LINGERING_ACCOUNT, Cause.DEPARTED, person, account, terrain)
+    for entitlement in sorted(account.entitlements):
+        item = terrain.catalogue.item(entitlement.kind, entitlement.id)
+        if item is None or not item.closed:  # what cannot be revoked (All Users) is no finding for ever
+            yield _of(DriftKind.EXCESS_ENTITLEMENT, Cause.DEPARTED, person, account, terrain, entitlement)
+
+
+def _held(person: Person, accounts: Collection[Account], terrain: Terrain) -> Iterator[Drift]:
+    absent = [i for i in person.identities if i.status == ABSENT]
+    for account in accounts:
+        if absent and account.active and not person.unsure:
+            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain)
+        elif not absent:
+            detail = "; ".join(i.problem for i in person.identities if i.problem)
+            yield _of(DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail=detail)
+
+
+ABSENT = "absent"  # our own word for a status: the source has no such identity any more
+
+
+def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
+    if not account.active and deserts.given:
+        yield _of(DriftKind.DISABLED_ACCOUNT, Cause.DESERVED, person, account, terrain, rules=_rules(deserts.given))
+    if deserts.login and exact(deserts.login) != exact(account.login):
+        yield _of(
+            DriftKind.STALE_LOGIN, Cause.SOURCE_CHANGED, person, account, terrain,
+            field="login", before=account.login, after=deserts.login,
+        )  # fmt: skip
+    for name, value in deserts.profile.items():
+        if value and value != account.profile.get(name, "") and not _same_address(name, value, account):
+            yield _of(
+                DriftKind.STALE_PROFILE, Cause.SOURCE_CHANGED, person, account, terrain,
+                field=name, before=account.profile.get(name, ""), after=value,
+            )  # fmt: skip
+    if not person.unsure:
+        yield from _excess(person, account, deserts, terrain)
+    for entitlement in sorted(set(deserts.given) - account.entitlements):
+        yield _of(
+            DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement,
+            rules=deserts.given[entitlement],
+        )  # fmt: skip
+
+
+def _same_address(name: str, value: str, account: Account) -> bool:
+    """Mail addresses differ in case without differing."""
+    return name == "email" and exact(value) == exact(account.profile.get(name, ""))
+
+
+def _excess(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
+    """Governed entitlements that no rule gives and no suspended rule freezes."""
+    for entitlement in sorted(account.entitlements):
+        if entitlement in deserts.given or entitlement in deserts.frozen or entitlement not in terrain.governed:
+            continue
+        if entitlement in deserts.expired:
+            yield _of(
+                DriftKind.EXPIRED_ENTITLEMENT, Cause.EXPIRED, person, account, terrain, entitlement,
+                rules=deserts.expired[entitlement],
+            )  # fmt: skip
+            continue
+        cause = Cause.LEFT_POLICY if entitlement in terrain.left_policy else Cause.UNDESERVED
+        yield _of(DriftKind.EXCESS_ENTITLEMENT, cause, person, account, terrain, entitlement)
+
+
+def _of(
+    kind: DriftKind,
+    cause: Cause,
+    person: Person,
+    account: Account,
+    terrain: Terrain,
+    entitlement: Entitlement | None = None,
+    *,
+    field: str = "",
+    before: str = "",
+    after: str = "",
+    rules: tuple[str, ...] = (),
+    detail: str = "",
+) -> Drift:
+    return Drift(
+        kind, terrain.target, cause, person.id, account.id, entitlement, field, before, after, rules, detail
+    )  # fmt: skip
+
+
+def _rules(given: Mapping[Entitlement, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(rule for rules in given.values() for rule in rules))
