@@ -1,0 +1,362 @@
+"""Which people deserve which entitlements: rules, and what they come to on a given day.
+
+A rule gives to whoever fits it. Where it cannot be known whether a person fits (a group is gone, unreadable or not the
+one it was), the rule neither gives nor takes for that person: what it names is frozen. The same goes for one
+entitlement whose name no longer means what it meant.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from types import MappingProxyType
+from typing import NamedTuple
+
+from worker.core.conditions import (
+    AllOf,
+    AnyOf,
+    AttributeIs,
+    AttributeMatches,
+    Compiled,
+    Condition,
+    Everyone,
+    GroupDirectory,
+    GroupIs,
+    NotOf,
+    Trigger,
+    Verdict,
+    compile_condition,
+    leaves,
+    reason,
+    shown,
+    values_of,
+)
+from worker.core.identity import Catalogue, Entitlement, Person, Reference, SourceGroup
+from worker.core.meaning import Meaning, meaning_of
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "AttributeIs",
+    "AttributeMatches",
+    "CompiledPolicy",
+    "Condition",
+    "Deserved",
+    "Everyone",
+    "GroupIs",
+    "Named",
+    "NotOf",
+    "Rule",
+    "RuleVerdict",
+    "Unevaluable",
+    "Verdict",
+    "attributes_asked",
+    "compile_policy",
+    "count_matches",
+    "groups_asked",
+]
+
+SHAPES_KEPT = 50_000  # people alike in everything that the rules ask about share one answer
+
+
+class Named(NamedTuple):
+    """An entitlement as the policy names it, and the place (file:line) where it does."""
+
+    target: str
+    reference: Reference
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`until` is the last day on which the rule gives; `where` is its file:line."""
+
+    name: str
+    when: Condition
+    give: tuple[Named, ...]
+    until: date | None = None
+    owner: str = ""
+    why: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unevaluable:
+    """A rule, or one entitlement that it names (then `target` is set), which cannot be evaluated. `also` are other
+    rules that name the same entitlement."""
+
+    rule: str
+    reason: str
+    fix: str
+    where: str = ""
+    target: str = ""
+    reference: Reference | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        also = f" (so do {', '.join(map(shown, self.also))})" if self.also else ""
+        if self.target:
+            return f"{place}rule {shown(self.rule)}{also} names what it cannot give: {self.reason}; {self.fix}"
+        return f"{place}rule {shown(self.rule)} is suspended: {self.reason}; {self.fix}"
+
+
+Entitlements = Mapping[Entitlement, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deserved:
+    """What one person deserves, by target. `given` names the rules that give; `frozen` the rule that may or may not
+    (neither granted nor revoked); `expired` the rule that gave until a day that is over. No entitlement is in two."""
+
+    given: Mapping[str, Entitlements]
+    frozen: Mapping[str, Mapping[Entitlement, str]]
+    expired: Mapping[str, Mapping[Entitlement, tuple[str, date]]]
+    matched: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuleVerdict:
+    """What one rule says about one person, in words. A rule past its `until` is a no, with `ended` set."""
+
+    rule: Rule
+    verdict: Verdict
+    reason: str
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """A rule with its names looked up: what it gives, and what its names used to mean, which is not taken."""
+
+    rule: Rule
+    condition: Compiled
+    gives: tuple[tuple[str, Entitlement], ...]
+    keeps: tuple[tuple[str, Entitlement], ...]
+
+
+class CompiledPolicy:
+    """The rules, looked up against the groups and catalogues of one moment. Ask it about one person at a time.
+
+    `suspended` are the findings; `governed` what the policy names, by target, under the name as written; `bindings`
+    the (source, group name) -> group id to remember. `evaluations` counts the conditions that had to be worked out.
+    """
+
+    def __init__(
+        self,
+        resolved: Sequence[_Resolved],
+        directory: GroupDirectory,
+        suspended: tuple[Unevaluable, ...],
+        governed: Mapping[str, Mapping[Entitlement, str]],
+        bindings: Mapping[tuple[str, str], str],
+    ) -> None:
+        self.suspended = suspended
+        self.governed = governed
+        self.bindings = bindings
+        self.evaluations = 0
+        self._resolved = resolved
+        self._directory = directory
+        self._always = [n for n, r in enumerate(resolved) if r.condition.triggers is None]
+        self._triggered: dict[Trigger, list[int]] = {}
+        for number, one in enumerate(resolved):
+            for trigger in one.condition.triggers or ():
+                self._triggered.setdefault(trigger, []).append(number)
+        asked = [leaf for one in resolved for leaf in leaves(one.rule.when)]
+        self._attributes = tuple(sorted({leaf.name for leaf in asked if not isinstance(leaf, GroupIs)}))
+        self._groups = frozenset(
+            key for leaf in asked if isinstance(leaf, GroupIs) for key in directory.resolve(leaf).keys
+        )
+        self._day: date | None = None
+        self._by_shape: dict[object, Deserved] = {}
+        self._by_verdicts: dict[object, Deserved] = {}
+
+    def desired(self, person: Person, today: date) -> Deserved:
+        """What the rules come to for a person; the person's standing is the caller's to weigh. `today` is the day in
+        the policy's time zone."""
+        if today != self._day or len(self._by_shape) > SHAPES_KEPT:
+            self._by_shape, self._by_verdicts, self._day = {}, {}, today
+        groups = person.groups & self._groups
+        shape = (groups, *map(person.attribute, self._attributes))
+        found = self._by_shape.get(shape)
+        if found is None:
+            found = self._by_shape[shape] = self._work_out(person, groups, today)
+        return found
+
+    def explain(self, person: Person, today: date) -> tuple[RuleVerdict, ...]:
+        """Every rule's verdict on a person, in the order of the policy, with the reason in words."""
+        return tuple(self._verdict(one.rule, person, today) for one in self._resolved)
+
+    def _verdict(self, rule: Rule, person: Person, today: date) -> RuleVerdict:
+        verdict, words = reason(rule.when, person, self._directory)
+        if rule.until is None or today <= rule.until:
+            return RuleVerdict(rule, verdict, words)
+        return RuleVerdict(rule, False, f"ended on {rule.until}; {words}", ended=verdict is True)
+
+    def _work_out(self, person: Person, groups: frozenset[tuple[str, str]], today: date) -> Deserved:
+        yes: list[int] = []
+        unknown: list[int] = []
+        for number in self._candidates(person, groups):
+            self.evaluations += 1
+            verdict = self._resolved[number].condition.test(person)
+            if verdict:
+                yes.append(number)
+            elif verdict is None:
+                unknown.append(number)
+        verdicts = (tuple(yes), tuple(unknown))
+        found = self._by_verdicts.get(verdicts)
+        if found is None:
+            found = self._by_verdicts[verdicts] = self._add_up(yes, unknown, today)
+        return found
+
+    def _candidates(self, person: Person, groups: frozenset[tuple[str, str]]) -> list[int]:
+        """The rules that are not a certain no, in the order of the policy."""
+        found = set(self._always)
+        for group in groups:
+            found.update(self._triggered.get(group, ()))
+        for name in self._attributes:
+            for value in values_of(person, name):
+                found.update(self._triggered.get((name, value, "="), ()))
+        return sorted(found)
+
+    def _add_up(self, yes: list[int], unknown: list[int], today: date) -> Deserved:
+        given: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
+        frozen: dict[str, dict[Entitlement, str]] = {}
+        expired: dict[str, dict[Entitlement, tuple[str, date]]] = {}
+        matched, unsure = [self._resolved[n] for n in yes], [self._resolved[n] for n in unknown]
+        for one in matched:
+            if not _over(one.rule, today):
+                for target, entitlement in one.gives:
+                    rules = given.setdefault(target, {}).get(entitlement, ())
+                    given[target][entitlement] = (*rules, one.rule.name)
+        doubtful = [(one, one.keeps) for one in matched] + [(one, one.gives + one.keeps) for one in unsure]
+        for one, held in doubtful:
+            for target, entitlement in held if not _over(one.rule, today) else ():
+                if entitlement not in given.get(target, {}):
+                    frozen.setdefault(target, {}).setdefault(entitlement, one.rule.name)
+        for one in matched:
+            until = one.rule.until
+            for target, entitlement in one.gives + one.keeps if until and _over(one.rule, today) else ():
+                if until and entitlement not in given.get(target, {}) and entitlement not in frozen.get(target, {}):
+                    expired.setdefault(target, {})[entitlement] = _later(
+                        expired[target].get(entitlement), (one.rule.name, until)
+                    )
+        return Deserved(
+            MappingProxyType(given),
+            MappingProxyType(frozen),
+            MappingProxyType(expired),
+            tuple(one.rule.name for one in matched),
+            tuple(one.rule.name for one in unsure),
+        )
+
+
+def _over(rule: Rule, today: date) -> bool:
+    return rule.until is not None and today > rule.until
+
+
+def _later(known: tuple[str, date] | None, found: tuple[str, date]) -> tuple[str, date]:
+    return found if known is None or found[1] > known[1] else known
+
+
+def compile_policy(
+    rules: Iterable[Rule],
+    groups: Mapping[str, Sequence[SourceGroup]],
+    catalogues: Mapping[str, Catalogue],
+    bindings: Mapping[tuple[str, str], str] | None = None,
+    governed: Mapping[str, Mapping[str, Entitlement]] | None = None,
+) -> CompiledPolicy:
+    """Look up every name that the rules use.
+
+    `groups` has a key for each source that has been read whole. Only the targets in `catalogues` are looked at, so a
+    run over one target passes one. `bindings` are group ids by (source, name as written), `governed` entitlements by
+    target and name as written (the text of the Reference): what those names meant when first used.
+    """
+    directory = GroupDirectory(groups, bindings)
+    meanings = _Meanings(catalogues, governed or {})
+    resolved: list[_Resolved] = []
+    suspended: list[Unevaluable] = []
+    for rule in rules:
+        condition = compile_condition(rule.when, directory)
+        suspended += [Unevaluable(rule.name, p.problem, p.fix, rule.where) for p in condition.problems]
+        resolved.append(_Resolved(rule, condition, *meanings.of(rule)))
+    return CompiledPolicy(
+        resolved,
+        directory,
+        (*suspended, *meanings.findings()),
+        {target: MappingProxyType(names) for target, names in meanings.governed.items()},
+        _bound(resolved, directory),
+    )
+
+
+def _bound(resolved: Sequence[_Resolved], directory: GroupDirectory) -> Mapping[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    for one in resolved:
+        for leaf in leaves(one.rule.when):
+            if isinstance(leaf, GroupIs) and not leaf.is_pattern:
+                for _, id in directory.resolve(leaf).keys:
+                    found[leaf.source, leaf.name] = id
+    return MappingProxyType(found)
+
+
+class _Meanings:
+    """Looks up entitlement names in the catalogues, once each, and collects what is wrong with them."""
+
+    def __init__(self, catalogues: Mapping[str, Catalogue], bound: Mapping[str, Mapping[str, Entitlement]]) -> None:
+        self.governed: dict[str, dict[Entitlement, str]] = {target: {} for target in catalogues}
+        self._catalogues = catalogues
+        self._bound = bound
+        self._known: dict[tuple[str, Reference], Meaning] = {}
+        self._faults: dict[tuple[str, Reference], list[tuple[Rule, str]]] = {}
+
+    def of(self, rule: Rule) -> tuple[tuple[tuple[str, Entitlement], ...], tuple[tuple[str, Entitlement], ...]]:
+        """What a rule gives, and what it keeps because a name of it no longer means that."""
+        gives: dict[tuple[str, Entitlement], None] = {}
+        keeps: dict[tuple[str, Entitlement], None] = {}
+        for target, reference, where in rule.give:
+            if target not in self._catalogues:
+                continue
+            meaning = self._look_up(target, reference)
+            if meaning.problem:
+                self._faults.setdefault((target, reference), []).append((rule, where or rule.where))
+            if meaning.entitlement:
+                gives[target, meaning.entitlement] = None
+                self.governed[target].setdefault(meaning.entitlement, str(reference))
+            if meaning.former:
+                keeps[target, meaning.former] = None
+        return tuple(gives), tuple(keeps)
+
+    def findings(self) -> Iterable[Unevaluable]:
+        for (target, reference), places in self._faults.items():
+            meaning, (rule, where) = self._known[target, reference], places[0]
+            also = tuple(dict.fromkeys(other.name for other, _ in places if other.name != rule.name))
+            yield Unevaluable(rule.name, meaning.problem, meaning.fix, where, target, reference, also)
+
+    def _look_up(self, target: str, reference: Reference) -> Meaning:
+        known = self._known.get((target, reference))
+        if known is None:
+            bound = self._bound.get(target, {}).get(str(reference))
+            known = self._known[target, reference] = meaning_of(target, reference, self._catalogues[target], bound)
+        return known
+
+
+def groups_asked(rules: Iterable[Rule]) -> Mapping[str, frozenset[str]]:
+    """Names and patterns of the groups that the rules ask about, by source: what a pull must bring."""
+    found: dict[str, set[str]] = {}
+    for rule in rules:
+        for leaf in leaves(rule.when):
+            if isinstance(leaf, GroupIs):
+                found.setdefault(leaf.source, set()).add(leaf.name)
+    return {source: frozenset(names) for source, names in found.items()}
+
+
+def attributes_asked(rules: Iterable[Rule]) -> frozenset[str]:
+    """The profile attributes that the rules ask about: what a pull must bring."""
+    return frozenset(leaf.name for rule in rules for leaf in leaves(rule.when) if not isinstance(leaf, GroupIs))
+
+
+def count_matches(policy: CompiledPolicy, people: Iterable[Person], today: date) -> Counter[str]:
+    """How many people fit each rule; a rule that is not in it fits nobody."""
+    return Counter(name for person in people for name in policy.desired(person, today).matched)
