@@ -6,7 +6,7 @@ import datetime as dt
 import uuid
 from typing import Any
 
-from sqlalchemy import ARRAY, Column, DateTime, Index, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import ARRAY, BigInteger, Column, DateTime, Index, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -393,7 +393,7 @@ class StepRow(SQLModel, table=True):
     after: str = ""
     request_id: str = ""
     owner: str
-    fence: int
+    fence: int = Field(sa_type=BigInteger)
     attempted_at: dt.datetime = _when()
     finished_at: dt.datetime | None = _when(null=True)
 
@@ -419,7 +419,7 @@ class Lease(SQLModel, table=True):
 
     name: str = Field(primary_key=True)
     owner: str
-    fence: int
+    fence: int = Field(sa_type=BigInteger)
     expires_at: dt.datetime = _when()
 
 
@@ -443,7 +443,7 @@ class Head(SQLModel, table=True):
     __tablename__ = "head"
 
     stream: str = Field(primary_key=True)
-    number: int
+    number: int = Field(sa_type=BigInteger)
     digest: str
 
 
@@ -453,7 +453,7 @@ class Entry(SQLModel, table=True):
     __tablename__ = "entry"
 
     stream: str = Field(primary_key=True)
-    number: int = Field(primary_key=True)
+    number: int = Field(primary_key=True, sa_type=BigInteger)
     digest: str
     body: bytes = Field(sa_type=LargeBinary, nullable=False)
     kind: str = Field(index=True)
