@@ -27,7 +27,7 @@ fmt: setup ## rewrite the code in the house style
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-lock: setup ## resolve the ranges of pyproject.toml into the locked requirement files
+lock: ## resolve the ranges of pyproject.toml into the locked requirement files
 	@.ci/lock
 
 bench: setup ## measure, with the figures that docs quote

@@ -88,13 +88,7 @@ def start(state: Path | None = None) -> Embedded:
 
 def stop(state: Path | None = None) -> None:
     """Stop the server of this state folder, wait until it is gone, and be content if it was not running."""
-    place = _place(state)
-    with _turn(place):
-        if _settled(place):
-            with suppress(FileNotFoundError, ProcessLookupError):  # it went by itself just now
-                # Postgres calls this a fast stop: sessions are rolled back and the data is made whole on disk.
-                os.kill(_postmaster(place), signal.SIGINT)
-            _wait_until(lambda: not _lives(place), f"PostgreSQL in {place.folder} does not stop.")
+    _stop(_place(state))
 
 
 @contextmanager
@@ -106,7 +100,7 @@ def running(state: Path | None = None) -> Iterator[Embedded]:
         yield _embedded(place)
     finally:
         if started_here:
-            stop(state)
+            _stop(place)
 
 
 class _As(TypedDict, total=False):
@@ -316,6 +310,18 @@ def _ensure_running(place: _Place) -> bool:
         _clear_leftovers(place)
         _launch(place, programs)
         return True
+
+
+def _stop(place: _Place) -> None:
+    with _turn(place):
+        if not _settled(place):
+            return
+        with suppress(FileNotFoundError, ProcessLookupError):  # it went by itself just now
+            # Postgres calls this a fast stop: sessions are rolled back and the data is made whole on disk.
+            os.kill(_postmaster(place), signal.SIGINT)
+        _wait_until(lambda: not _lives(place), f"PostgreSQL in {place.folder} does not stop.")
+        if place.sockets.parent != place.folder:
+            shutil.rmtree(place.sockets)
 
 
 def _programs(place: _Place) -> Path:
