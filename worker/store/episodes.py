@@ -1,0 +1,86 @@
+"""Episodes: when each drift appeared, how long it has stood, and when it ended."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import insert, update
+from sqlmodel import Session, col, select
+
+from worker.core.drift import Drift
+from worker.store.tables import Episode
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The open episodes of a target after a reconciliation, by drift key, and how the picture moved."""
+
+    open: Mapping[str, uuid.UUID]
+    opened: int
+    closed: int
+
+
+def follow(
+    session: Session,
+    target: str,
+    drifts: Iterable[Drift],
+    sentence: Callable[[Drift], str],
+    unsure_people: Collection[str],
+    now: dt.datetime,
+) -> Course:
+    """Open an episode for each new drift, and close those whose drift is gone. The drift of people who could not be
+    judged in this run neither goes on nor ends."""
+    known = {
+        e.drift_key: e
+        for e in session.exec(select(Episode).where(Episode.target == target, col(Episode.closed_at).is_(None)))
+    }
+    found = {drift.key: drift for drift in drifts}
+    fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in known]
+    if fresh:
+        session.connection().execute(insert(Episode), fresh)
+    standing = [known[key].id for key in found if key in known]
+    if standing:
+        session.connection().execute(update(Episode).where(col(Episode.id).in_(standing)).values(last_seen_at=now))
+    gone = [e.id for key, e in known.items() if key not in found and str(e.person_id or "") not in unsure_people]
+    if gone:
+        session.connection().execute(update(Episode).where(col(Episode.id).in_(gone)).values(closed_at=now))
+    opened = {row["drift_key"]: row["id"] for row in fresh}
+    ids = {key: opened[key] if key in opened else known[key].id for key in found}
+    return Course(ids, len(fresh), len(gone))
+
+
+def close(session: Session, episode_ids: Collection[uuid.UUID], now: dt.datetime) -> None:
+    """The cure was applied and read back."""
+    if episode_ids:
+        session.connection().execute(
+            update(Episode)
+            .where(col(Episode.id).in_(list(episode_ids)), col(Episode.closed_at).is_(None))
+            .values(closed_at=now)
+        )
+
+
+def open_episodes(session: Session, target: str | None = None) -> list[Episode]:
+    """What stands now, oldest first."""
+    query = (
+        select(Episode).where(col(Episode.closed_at).is_(None)).order_by(col(Episode.opened_at), col(Episode.drift_key))
+    )
+    return list(session.exec(query.where(Episode.target == target) if target else query))
+
+
+def _episode(drift: Drift, sentence: str, now: dt.datetime) -> dict[str, object]:
+    return {
+        "id": uuid.uuid4(),
+        "drift_key": drift.key,
+        "target": drift.target,
+        "kind": drift.kind.value,
+        "person_id": uuid.UUID(drift.person_id) if drift.person_id else None,
+        "account_id": drift.account_id,
+        "entitlement": drift.entitlement.key if drift.entitlement else drift.field,
+        "sentence": sentence,
+        "opened_at": now,
+        "last_seen_at": now,
+        "closed_at": None,
+    }

@@ -1,0 +1,115 @@
+"""What the policy has named so far: governed entitlements, groups bound to their ids, and the policy's own versions."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import update
+from sqlmodel import Session, col, select
+
+from worker.core.identity import Entitlement
+from worker.store.tables import Governed, GroupBinding, PolicySeen
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """The governed entitlements of one target: all of them, those that have left the policy, and the bound names."""
+
+    governed: frozenset[Entitlement]
+    left: frozenset[Entitlement]
+    bindings: Mapping[str, Entitlement]  # the policy's name -> what it meant when it was first named
+
+
+def governance(session: Session, target: str) -> Governance:
+    rows = session.exec(select(Governed).where(Governed.target == target, col(Governed.released_at).is_(None))).all()
+    return Governance(
+        frozenset(Entitlement.parse(r.entitlement) for r in rows),
+        frozenset(Entitlement.parse(r.entitlement) for r in rows if r.left_at is not None),
+        {r.name: Entitlement.parse(r.entitlement) for r in rows},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Turnover:
+    """What a policy's change did to the governed entitlements of a target."""
+
+    named: tuple[Entitlement, ...] = ()
+    left: tuple[Entitlement, ...] = ()
+    released: tuple[Entitlement, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.named or self.left or self.released)
+
+
+def govern(
+    session: Session,
+    target: str,
+    named: Mapping[Entitlement, str],
+    released: Collection[Entitlement],
+    unresolved: Collection[str],
+    now: dt.datetime,
+) -> Turnover:
+    """Record what the policy names now. What it no longer names stays governed until it is released.
+
+    `unresolved` are names that the policy still writes and the target does not have now: those have not left.
+    """
+    rows = {
+        Entitlement.parse(r.entitlement): r for r in session.exec(select(Governed).where(Governed.target == target))
+    }
+    fresh, left, let_go = [], [], []
+    for entitlement, name in named.items():
+        row = rows.get(entitlement)
+        if row is None:
+            session.add(Governed(target=target, entitlement=entitlement.key, name=name, named_since=now))
+            fresh.append(entitlement)
+        elif row.left_at is not None or row.released_at is not None:
+            row.left_at, row.released_at, row.name = None, None, name
+            fresh.append(entitlement)
+    for entitlement, row in rows.items():
+        if entitlement in named or row.name in unresolved:
+            continue
+        if entitlement in released:
+            if row.released_at is None:
+                row.released_at = now
+                let_go.append(entitlement)
+        elif row.left_at is None:
+            row.left_at = now
+            left.append(entitlement)
+        elif row.released_at is not None:
+            row.released_at = None  # no longer listed under `released`
+    session.flush()
+    return Turnover(tuple(sorted(fresh)), tuple(sorted(left)), tuple(sorted(let_go)))
+
+
+def group_bindings(session: Session) -> dict[tuple[str, str], str]:
+    """(source, name in the policy) -> the group id it had at first use."""
+    return {(r.source, r.name): r.group_id for r in session.exec(select(GroupBinding))}
+
+
+def bind_groups(session: Session, new: Mapping[tuple[str, str], str], now: dt.datetime) -> None:
+    for (source, name), group_id in new.items():
+        session.add(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
+    session.flush()
+
+
+def rebind_group(session: Session, source: str, name: str, group_id: str, now: dt.datetime) -> None:
+    """An operator has looked: the name means another group from now on."""
+    session.merge(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
+
+
+def see_policy(session: Session, digest: str, actor: str, now: dt.datetime) -> str | None:
+    """Make this the current policy. Returns the hash of the one before when it has changed ("" for the very first)."""
+    current = session.exec(select(PolicySeen).where(col(PolicySeen.current)).with_for_update()).first()
+    if current is not None and current.hash == digest:
+        return None
+    session.connection().execute(update(PolicySeen).values(current=False))
+    row = session.get(PolicySeen, digest)
+    if row is None:
+        session.add(PolicySeen(hash=digest, first_seen_at=now, actor=actor, current=True))
+    else:
+        session.refresh(row)
+        row.current = True
+    session.flush()
+    return current.hash if current else ""

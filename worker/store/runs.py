@@ -1,0 +1,185 @@
+"""Runs with their changes and steps: what was planned, what was begun, and how it ended."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import func, insert, update
+from sqlmodel import Session, col, select
+
+from worker.core.guardrails import State, Tally
+from worker.ports import Made, Outcome, Step
+from worker.store.tables import ChangeRow, Effect, Run, StepRow
+
+UNSETTLED = (Outcome.ATTEMPTED.value, Outcome.UNKNOWN.value)
+OPEN_STATES = (State.OPEN.value, State.WAITING.value, State.WITHHELD.value, State.REJECTED.value)
+SUPERSEDED = "superseded"
+
+
+def begin_run(session: Session, run: Run) -> None:
+    """Record a run as planned, and set aside whatever an earlier run of the target left open."""
+    older = select(Run.id).where(Run.target == run.target, col(Run.closed_at).is_(None), Run.id != run.id)
+    ids = list(session.exec(older))
+    if ids:
+        session.connection().execute(
+            update(ChangeRow)
+            .where(col(ChangeRow.run_id).in_(ids), ChangeRow.state == State.OPEN.value)
+            .values(state=SUPERSEDED)
+        )
+        session.connection().execute(
+            update(Run).where(col(Run.id).in_(ids)).values(state=SUPERSEDED, closed_at=run.started_at)
+        )
+    session.add(run)
+    session.flush()
+
+
+def add_changes(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        session.connection().execute(insert(ChangeRow), list(rows))
+
+
+def latest_run(session: Session, target: str) -> Run | None:
+    query = select(Run).where(Run.target == target).order_by(col(Run.started_at).desc()).limit(1)
+    return session.exec(query).first()
+
+
+def changes_of(session: Session, run_id: uuid.UUID, states: Collection[str] = ()) -> list[ChangeRow]:
+    """A run's changes in the order in which they are to be made."""
+    query = select(ChangeRow).where(ChangeRow.run_id == run_id).order_by(col(ChangeRow.position))
+    return list(session.exec(query.where(col(ChangeRow.state).in_(states)) if states else query))
+
+
+def reported_before(session: Session, target: str) -> set[tuple[str, str, str]]:
+    """(fingerprint, episode id, reason) of what the target's last run withheld, so that the trail says it once."""
+    run = latest_run(session, target)
+    if run is None:
+        return set()
+    return {
+        (c.fingerprint, str(c.episode_id), c.withheld_by) for c in changes_of(session, run.id, [State.WITHHELD.value])
+    }
+
+
+def set_states(session: Session, change_ids: Collection[str], state: str, note: str = "") -> None:
+    values: dict[str, Any] = {"state": state}
+    if note:
+        values["withheld_by"] = note
+    ids = [uuid.UUID(c) for c in change_ids]
+    session.connection().execute(update(ChangeRow).where(col(ChangeRow.id).in_(ids)).values(**values))
+
+
+def close_run(session: Session, run_id: uuid.UUID, state: str, now: dt.datetime, failure: str = "") -> Run:
+    """The last of a run: how it ended, and its changes counted by what became of them."""
+    run = session.get(Run, run_id, with_for_update=True)
+    assert run is not None, "a run is never deleted"
+    tally = session.exec(
+        select(ChangeRow.state, func.count()).where(ChangeRow.run_id == run_id).group_by(ChangeRow.state)
+    )
+    run.counts = {**run.counts, "by_state": {state: number for state, number in tally}}
+    run.state, run.closed_at, run.failure = state, now, failure
+    session.flush()
+    return run
+
+
+def attempt(
+    session: Session,
+    *,
+    run_id: uuid.UUID,
+    target: str,
+    person_id: str,
+    position: int,
+    step: Step,
+    owner: str,
+    fence: int,
+    now: dt.datetime,
+) -> uuid.UUID:
+    """Record that a step is about to be made; committed before the call."""
+    row = StepRow(
+        run_id=run_id,
+        target=target,
+        account_id=step.account_id,
+        person_id=uuid.UUID(person_id) if person_id else None,
+        position=position,
+        verb=step.verb,
+        args=dict(step.args),
+        change_ids=list(step.tasks),
+        sentence=step.sentence,
+        outcome=Outcome.ATTEMPTED.value,
+        owner=owner,
+        fence=fence,
+        attempted_at=now,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def finish(session: Session, step_id: uuid.UUID, made: Made, now: dt.datetime) -> StepRow:
+    row = session.get(StepRow, step_id, with_for_update=True)
+    assert row is not None, "steps are never deleted"
+    for name, value in asdict(made).items():
+        if name in ("detail", "before", "after", "request_id"):
+            setattr(row, name, value)
+    row.outcome = made.outcome.value
+    row.account_id = made.account_id or row.account_id
+    row.finished_at = now
+    session.flush()
+    return row
+
+
+def unsettled(session: Session, target: str, account_id: str | None = None) -> list[StepRow]:
+    """Steps that may or may not have happened: a worker died in them, or their answer was lost. Oldest first."""
+    query = (
+        select(StepRow)
+        .where(StepRow.target == target, col(StepRow.outcome).in_(UNSETTLED))
+        .order_by(col(StepRow.attempted_at))
+    )
+    return list(session.exec(query.where(StepRow.account_id == account_id) if account_id is not None else query))
+
+
+def as_step(row: StepRow) -> Step:
+    return Step(row.verb, row.account_id, row.args, tuple(row.change_ids), row.sentence)
+
+
+def count_effect(
+    session: Session, change_id: str, step_id: uuid.UUID, target: str, person_id: str, tally: Tally, now: dt.datetime
+) -> None:
+    """Count a change towards the limits of the last 24 hours, once, however many steps it takes."""
+    if session.get(Effect, uuid.UUID(change_id)) is None:
+        session.add(
+            Effect(
+                change_id=uuid.UUID(change_id),
+                step_id=step_id,
+                target=target,
+                person_id=uuid.UUID(person_id) if person_id else None,
+                tally=tally.value,
+                at=now,
+            )
+        )
+        session.flush()
+
+
+def recent_effects(session: Session, target: str, now: dt.datetime) -> Counter[Tally]:
+    """What the last 24 hours have done to a target, by what limits count; departures are counted in people.
+
+    What a re-read found not to have happened does not count.
+    """
+    since = now - dt.timedelta(hours=24)
+    rows = session.exec(
+        select(Effect.tally, Effect.person_id, Effect.change_id)
+        .join(StepRow, col(StepRow.id) == Effect.step_id)
+        .where(Effect.target == target, Effect.at > since, StepRow.outcome != Outcome.FOUND_NOT_APPLIED.value)
+    )
+    counts: Counter[Tally] = Counter()
+    departed: set[uuid.UUID | None] = set()
+    for tally, person_id, _ in rows:
+        if tally == Tally.DEPARTURES.value:
+            departed.add(person_id)
+        else:
+            counts[Tally(tally)] += 1
+    counts[Tally.DEPARTURES] = len(departed)
+    return counts
