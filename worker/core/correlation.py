@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A person or an account, by the keys that tell who it is; `departed` is said of people, `privileged` of accounts."""
+    """A person or an account by the keys that tell who it is; `departed` is for people, `privileged` for accounts."""
 
     id: str
     keys: Mapping[str, str]

@@ -54,10 +54,10 @@ class Limits:
 class Circumstances:
     """What the guards need to know of a target.
 
-    `bystanders` are accounts never to be touched, with the reason. `administrators` are active accounts other than
-    our own that can administer the target. `holders` counts holders by entitlement key. `day` counts what the last 24 hours
-    have already done. `verdicts` are decisions by fingerprint; `waived` are drift keys. `no_taking` says why nothing
-    may be taken away at all in this run ("" when it may).
+    `bystanders` are accounts never to be touched, with the reason. `administrators` are active accounts other than our
+    own that can administer the target. `holders` counts holders by entitlement key. `day` counts what the last 24
+    hours have done. `verdicts` are decisions by fingerprint; `waived` are drift keys. `no_taking` says why nothing may
+    be taken away at all in this run ("" when it may).
     """
 
     instance: str

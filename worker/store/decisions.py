@@ -19,8 +19,8 @@ def decide(session: Session, decision: Decision) -> None:
     session.connection().execute(
         update(Decision)
         .where(
-            Decision.fingerprint == decision.fingerprint,
-            Decision.episode_id == decision.episode_id,
+            col(Decision.fingerprint) == decision.fingerprint,
+            col(Decision.episode_id) == decision.episode_id,
             col(Decision.used_at).is_(None),
         )
         .values(expires_at=decision.at)
@@ -91,8 +91,8 @@ def end_waivers(
             .execute(
                 update(Waiver)
                 .where(
-                    Waiver.instance_id == instances[target],
-                    Waiver.account_id == account_id,
+                    col(Waiver.instance_id) == instances[target],
+                    col(Waiver.account_id) == account_id,
                     col(Waiver.ended_at).is_(None),
                 )
                 .values(ended_at=now)

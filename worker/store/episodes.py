@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import insert, update
 from sqlmodel import Session, col, select
@@ -33,10 +34,7 @@ def follow(
 ) -> Course:
     """Open an episode for each new drift, and close those whose drift is gone. The drift of people who could not be
     judged in this run neither goes on nor ends."""
-    known = {
-        e.drift_key: e
-        for e in session.exec(select(Episode).where(Episode.target == target, col(Episode.closed_at).is_(None)))
-    }
+    known = {e.drift_key: e for e in open_episodes(session, target)}
     found = {drift.key: drift for drift in drifts}
     fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in known]
     if fresh:
@@ -70,7 +68,7 @@ def open_episodes(session: Session, target: str | None = None) -> list[Episode]:
     return list(session.exec(query.where(Episode.target == target) if target else query))
 
 
-def _episode(drift: Drift, sentence: str, now: dt.datetime) -> dict[str, object]:
+def _episode(drift: Drift, sentence: str, now: dt.datetime) -> dict[str, Any]:
     return {
         "id": uuid.uuid4(),
         "drift_key": drift.key,

@@ -55,9 +55,8 @@ def govern(
 
     `unresolved` are names that the policy still writes and the target does not have now: those have not left.
     """
-    rows = {
-        Entitlement.parse(r.entitlement): r for r in session.exec(select(Governed).where(Governed.target == target))
-    }
+    known = session.exec(select(Governed).where(Governed.target == target))
+    rows = {Entitlement.parse(row.entitlement): row for row in known}
     fresh, left, let_go = [], [], []
     for entitlement, name in named.items():
         row = rows.get(entitlement)

@@ -22,8 +22,8 @@ def pin(session: Session, connector: str, instance_id: str, own_account: str, ac
         return True
     if row.instance_id != instance_id:
         raise Refused(
-            f"{connector} is not the installation it was: {instance_id} answers, {row.instance_id} is pinned. A clone or"
-            f" another tenant must not be mistaken for it; correct `url`, or run `trueup check --repin {connector}`."
+            f"{connector} is not the installation it was: {instance_id} answers, {row.instance_id} is pinned. A clone"
+            f" or another tenant must not be mistaken for it; correct `url`, or run `trueup check --repin {connector}`."
         )
     row.own_account = own_account
     return False

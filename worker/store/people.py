@@ -15,6 +15,7 @@ from worker.core.drift import ABSENT
 from worker.core.identity import Identity, Standing
 from worker.store.tables import Link, PersonRow
 
+_NO_LONGER = "the source no longer has this user"
 BY_SOURCE = "source"  # a departure mark that the source's word set, and may lift
 
 
@@ -75,9 +76,7 @@ def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[
     return [
         (
             str(r.person_id),
-            Identity(
-                r.source, r.id, Standing.HOLD, ABSENT, r.login, r.email, r.attributes, "the source has no such user"
-            ),
+            Identity(r.source, r.id, Standing.HOLD, ABSENT, r.login, r.email, r.attributes, _NO_LONGER),
         )
         for r in rows
     ]
@@ -175,7 +174,7 @@ FROM person_identity p
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE lower(i.login) = lower(:query) OR lower(i.email) = lower(:query) OR i.id = :query OR p.person_id::text = :query
 ORDER BY p.person_id, i.valid_from DESC
-""")  # noqa: S608: built of our own constants
+""")
 
 _LABELS = f"""
 SELECT DISTINCT ON (p.person_id) p.person_id, i.login, {_NAME} AS name
@@ -183,4 +182,4 @@ FROM person_identity p
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE TRUE{{only}}
 ORDER BY p.person_id, i.valid_to DESC NULLS FIRST
-"""  # noqa: S608: built of our own constants
+"""

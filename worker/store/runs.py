@@ -28,7 +28,7 @@ def begin_run(session: Session, run: Run) -> None:
     if ids:
         session.connection().execute(
             update(ChangeRow)
-            .where(col(ChangeRow.run_id).in_(ids), ChangeRow.state == State.OPEN.value)
+            .where(col(ChangeRow.run_id).in_(ids), col(ChangeRow.state) == State.OPEN.value)
             .values(state=SUPERSEDED)
         )
         session.connection().execute(
@@ -79,7 +79,7 @@ def close_run(session: Session, run_id: uuid.UUID, state: str, now: dt.datetime,
     tally = session.exec(
         select(ChangeRow.state, func.count()).where(ChangeRow.run_id == run_id).group_by(ChangeRow.state)
     )
-    run.counts = {**run.counts, "by_state": {state: number for state, number in tally}}
+    run.counts = {**run.counts, "by_state": dict(tally.all())}
     run.state, run.closed_at, run.failure = state, now, failure
     session.flush()
     return run
