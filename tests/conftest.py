@@ -18,6 +18,8 @@ from sqlalchemy import make_url
 
 from worker import embedded
 
+pytest_plugins = ["pytester", "tests.contracts.plugin"]
+
 
 @dataclass(frozen=True)
 class Database:
