@@ -297,8 +297,8 @@ TROUBLES = (
 HARMLESS = frozenset(
     {
         "mixed-case address", "combining marks", "accented address", "unknown status", "pre-hire",
-        "pre-hire with account", "ungoverned extras", "inherited roles", "inherited project roles", "locked out", "password expired",
-        "service account", "support account", "embed user", "guest", "protected account",
+        "pre-hire with account", "ungoverned extras", "inherited roles", "inherited project roles", "locked out",
+        "password expired", "service account", "support account", "embed user", "guest", "protected account",
     }
 )  # fmt: skip
 

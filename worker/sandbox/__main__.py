@@ -1,0 +1,57 @@
+"""`python -m worker.sandbox`: the three servers in a process of their own, until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from worker.errors import TrueupError
+from worker.sandbox.seed import company
+from worker.sandbox.world import World, announcement
+
+
+def main() -> int:
+    """Print one line of JSON (`announcement`) when ready; end on SIGTERM, SIGINT or, if asked, when stdin closes."""
+    asked = _arguments().parse_args()
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule))
+    except TrueupError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    ports = [asked.port + n if asked.port else 0 for n in range(3)]
+    with world.serve(ports):
+        if asked.policy_out:
+            asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
+        sys.stdout.write(f"{announcement(world)}\n")
+        sys.stdout.flush()
+        if asked.until_stdin_closes:
+            threading.Thread(target=_stop_at_end, args=(stop,), daemon=True).start()
+        stop.wait()
+    return 0
+
+
+def _stop_at_end(stop: threading.Event) -> None:
+    sys.stdin.read()
+    stop.set()
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.sandbox", description=__doc__)
+    parser.add_argument("--size", type=int, default=200, help="how many people work at the company, 12 to 100000")
+    parser.add_argument("--seed", type=int, default=1, help="another number makes another company")
+    parser.add_argument("--port", type=int, default=0, help="Okta's port; Looker and TeamCity take the next two")
+    parser.add_argument("--policy-out", type=Path, help="write a whole trueup.yaml for these servers to this file")
+    parser.add_argument("--mode", default="observe", help="the mode that goes into that file")
+    parser.add_argument("--broken-rule", action="store_true", help="add a rule whose group does not exist")
+    parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started this")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""One company on three servers: Okta, Looker and TeamCity, with the settings and secrets that lead Trueup to them."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from worker.errors import Refused
+from worker.sandbox.company import Company, Story
+from worker.sandbox.looker import LookerSandbox
+from worker.sandbox.okta import OktaSandbox
+from worker.sandbox.seed import company
+from worker.sandbox.server import SandboxServer
+from worker.sandbox.teamcity import TeamCitySandbox
+
+_SETTINGS = """\
+mode: {mode}
+
+sources:
+  okta:
+    type: okta
+    url: {okta}
+    token: ${{env:SANDBOX_OKTA_TOKEN}}
+
+targets:
+  looker:
+    type: looker
+    url: {looker}
+    client_id: ${{env:SANDBOX_LOOKER_ID}}
+    client_secret: ${{env:SANDBOX_LOOKER_SECRET}}
+  teamcity:
+    type: teamcity
+    url: {teamcity}
+    token: ${{env:SANDBOX_TEAMCITY_TOKEN}}
+
+{policy}"""
+
+
+def settings_yaml(urls: Mapping[str, str], policy: str, mode: str = "observe") -> str:
+    """A whole trueup.yaml: `urls` by vendor, and the part of it that a company brings as its policy."""
+    return _SETTINGS.format(mode=mode, policy=policy, **urls)
+
+
+class World:
+    """The three servers over one company, in threads of this process. Edit them through its fields."""
+
+    def __init__(self, company: Company) -> None:
+        self.company = company
+        self.okta = OktaSandbox(company)
+        self._looker_secret = secrets.token_urlsafe(16)
+        self.looker = LookerSandbox(company, client_id="trueup", client_secret=self._looker_secret)
+        self.teamcity = TeamCitySandbox(company)
+
+    @classmethod
+    def of(cls, size: int, seed: int = 1) -> Self:
+        return cls(company(size, seed))
+
+    @property
+    def servers(self) -> Sequence[SandboxServer]:
+        return (self.okta, self.looker, self.teamcity)
+
+    @contextmanager
+    def serve(self, ports: Sequence[int] = (0, 0, 0)) -> Iterator[Self]:
+        """All three answer on 127.0.0.1 until the block ends; port 0 takes any that is free."""
+        with ExitStack() as stack:
+            for server, port in zip(self.servers, ports, strict=True):
+                stack.enter_context(server.serve(port))
+            yield self
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """By vendor; while served."""
+        return {server.name: server.url for server in self.servers}
+
+    def settings_yaml(self, mode: str = "observe") -> str:
+        return settings_yaml(self.urls, self.company.policy, mode)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that the settings' references name; what they hold opens nothing but this sandbox."""
+        return {
+            "SANDBOX_OKTA_TOKEN": self.okta.token,
+            "SANDBOX_LOOKER_ID": "trueup",
+            "SANDBOX_LOOKER_SECRET": self._looker_secret,
+            "SANDBOX_TEAMCITY_TOKEN": self.teamcity.token,
+        }
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The three servers in a process of their own, so that they and the worker share no interpreter lock."""
+
+    urls: dict[str, str]
+    policy: str
+    stories: tuple[Story, ...]
+    secrets: dict[str, str] = field(repr=False)
+
+    def settings_yaml(self, mode: str = "observe") -> str:
+        return settings_yaml(self.urls, self.policy, mode)
+
+    def environment(self) -> dict[str, str]:
+        return self.secrets
+
+    def state(self, vendor: str) -> Any:
+        """Everything the server knows."""
+        return self._ask(vendor, "GET", "state")
+
+    def log(self, vendor: str) -> Any:
+        """Every mutating call that reached the server."""
+        return self._ask(vendor, "GET", "log")
+
+    def reads(self, vendor: str) -> Any:
+        """How often each path was read."""
+        return self._ask(vendor, "GET", "reads")
+
+    def break_(self, vendor: str, route: str, kind: str, **how: Any) -> None:
+        """Inject a fault, as `SandboxServer.break_` does."""
+        self._ask(vendor, "POST", "faults", {"route": route, "kind": kind, **how})
+
+    def faults(self, vendor: str) -> Any:
+        """Every fault, with how often it was seen and fired."""
+        return self._ask(vendor, "GET", "faults")
+
+    def mend(self, vendor: str) -> None:
+        self._ask(vendor, "DELETE", "faults")
+
+    def _ask(self, vendor: str, method: str, what: str, body: Any = None) -> Any:
+        with httpx.Client(trust_env=False, timeout=60) as client:
+            answer = client.request(method, f"{self.urls[vendor]}/_sandbox/{what}", json=body)
+            return answer.raise_for_status().json()
+
+
+def announcement(world: World) -> str:
+    """The one line of JSON that a sandbox process prints when it is ready; `Neighbour` is made of it."""
+    stories = [asdict(story) for story in world.company.stories]
+    ready = {"urls": world.urls, "environment": world.environment(), "policy": world.company.policy, "stories": stories}
+    return json.dumps(ready)
+
+
+@contextmanager
+def serve_next_door(size: int, seed: int = 1) -> Iterator[Neighbour]:
+    """Start `python -m worker.sandbox` and end it with the block; it also ends by itself when this process does."""
+    command = [sys.executable, "-m", "worker.sandbox", "--size", str(size), "--seed", str(seed), "--until-stdin-closes"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as process:
+        assert process.stdout
+        assert process.stdin
+        try:
+            line = process.stdout.readline()
+            if not line:
+                raise Refused(f"The sandbox did not start: {' '.join(command)} ended without an answer.")
+            ready = json.loads(line)
+            stories = tuple(Story(**story) for story in ready["stories"])
+            yield Neighbour(ready["urls"], ready["policy"], stories, ready["environment"])
+        finally:
+            process.stdin.close()
+            process.wait(timeout=30)
