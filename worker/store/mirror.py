@@ -1,0 +1,253 @@
+"""What the sources and targets said when they were last read whole, as people and accounts.
+
+The iterators stream from the server: memory stays flat whatever the size of the company. They live as long as the
+transaction they were opened in, which may do other things in between.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import text
+from sqlmodel import Session
+
+from worker.core.identity import (
+    Account,
+    Catalogue,
+    CatalogueItem,
+    Entitlement,
+    Identity,
+    Person,
+    SourceGroup,
+    Standing,
+    Trait,
+)
+from worker.store.staging import (
+    Merged,
+    Snapshot,
+    counts,
+    current_snapshot,
+    discard_snapshot,
+    merge_source,
+    merge_target,
+    planned_for_all_rows,
+    snapshot,
+    stage_source,
+    stage_target,
+    staged_counts,
+    start_snapshot,
+)
+
+__all__ = [
+    "Merged",
+    "Snapshot",
+    "account_rows_of",
+    "accounts",
+    "catalogue",
+    "counts",
+    "current_snapshot",
+    "discard_snapshot",
+    "identities",
+    "identity",
+    "merge_source",
+    "merge_target",
+    "people",
+    "person",
+    "snapshot",
+    "source_groups",
+    "stage_source",
+    "stage_target",
+    "staged_counts",
+    "start_snapshot",
+]
+
+_ROWS_AT_ONCE = 1000
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def source_groups(session: Session, source: str) -> list[SourceGroup]:
+    """The groups of a source, by name."""
+    rows = session.execute(
+        text(
+            "SELECT source, id, name, type, members, problem FROM source_group"
+            " WHERE source = :source AND valid_to IS NULL ORDER BY name, id"
+        ),
+        {"source": source},
+    )
+    return [SourceGroup(*row) for row in rows]
+
+
+_IDENTITY = "i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes, i.problem"
+
+
+def identities(session: Session, source: str) -> Iterator[Identity]:
+    """The identities of a source, by id; streamed."""
+    statement = f"SELECT {_IDENTITY} FROM identity i WHERE i.source = :source AND i.valid_to IS NULL ORDER BY i.id"
+    return (_identity(*row) for row in _streamed(session, statement, {"source": source}))
+
+
+def identity(session: Session, source: str, id: str) -> Identity | None:
+    """One identity as last read; None when the last read did not bring it."""
+    row = session.execute(
+        text(f"SELECT {_IDENTITY} FROM identity i WHERE i.source = :source AND i.id = :id AND i.valid_to IS NULL"),
+        {"source": source, "id": id},
+    ).one_or_none()
+    return _identity(*row) if row else None
+
+
+def _identity(
+    source: str, id: str, standing: str, status: str, login: str, email: str, attributes: dict[str, Any], problem: str
+) -> Identity:
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
+    return Identity(source, id, Standing(standing), status, login, email, values, problem)
+
+
+# --- people ----------------------------------------------------------------------------------------------------------
+
+# An identity that the last read did not bring still yields its person, with a NULL in its place.
+_PEOPLE = f"""
+SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, known.source AS at, {_IDENTITY}, m.groups
+FROM person p
+JOIN person_identity known ON known.person_id = p.id
+LEFT JOIN identity i ON i.source = known.source AND i.id = known.identity_id AND i.valid_to IS NULL
+LEFT JOIN (
+    SELECT source, identity_id, array_agg(group_id) AS groups FROM membership WHERE valid_to IS NULL
+    GROUP BY source, identity_id
+) m ON m.source = i.source AND m.identity_id = i.id
+WHERE known.source = ANY(:sources)
+ORDER BY p.id, array_position(:sources, known.source), known.identity_id
+"""
+
+
+def people(session: Session, sources: Sequence[str], authority: str | None = None) -> Iterator[Person]:
+    """Everybody with an identity at one of the sources, by id; streamed.
+
+    `sources` stand in order of precedence. Of several, `authority` decides who has departed. `unsure` is left empty:
+    whether a source is certified is not known here.
+    """
+    return _people(_streamed(session, _PEOPLE, {"sources": list(sources)}), authority)
+
+
+def person(session: Session, id: str, sources: Sequence[str], authority: str | None = None) -> Person | None:
+    """One of `people`; None when there is no such person, or none at these sources."""
+    one = _PEOPLE.replace("WHERE known", "WHERE p.id = :id AND known").replace(
+        "WHERE valid_to IS NULL\n",
+        "WHERE valid_to IS NULL AND (source, identity_id) IN"
+        " (SELECT source, identity_id FROM person_identity WHERE person_id = :id)\n",
+    )
+    rows = session.execute(text(one), {"sources": list(sources), "id": uuid.UUID(id)})
+    return next(_people(rows, authority), None)
+
+
+def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Person]:
+    group_keys: dict[str, _GroupKeys] = {}
+    for (id, marked), of_person in groupby(rows, key=lambda row: (row[0], row[1])):
+        found: list[Identity] = []
+        said: list[tuple[str, Standing | None]] = []
+        groups: set[tuple[str, str]] = set()
+        for _, _, source, *columns, memberships in of_person:
+            if columns[0] is None:
+                said.append((source, None))
+                continue
+            one = _identity(*columns)
+            found.append(one)
+            said.append((source, one.standing))
+            keys = group_keys.setdefault(source, _GroupKeys(source))
+            groups.update(map(keys.__getitem__, memberships or ()))
+        standing = _standing(said, authority)
+        yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked)
+
+
+class _GroupKeys(dict[str, tuple[str, str]]):
+    """(source, group id) by group id, each made once: thousands of people share them."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self._source = source
+
+    def __missing__(self, group_id: str) -> tuple[str, str]:
+        self[group_id] = key = (self._source, group_id)
+        return key
+
+
+def _standing(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:
+    """What the sources together say; None stands for an identity that was not there. In doubt, HOLD.
+
+    Where the authority knows the person it decides; where it does not, the others must agree.
+    """
+    deciding = {standing for source, standing in said if source == authority} or {standing for _, standing in said}
+    if deciding == {Standing.DEPARTED}:
+        return Standing.DEPARTED
+    everything = {standing for _, standing in said}
+    if len(deciding) > 1 or None in everything or Standing.HOLD in everything:
+        return Standing.HOLD
+    (standing,) = deciding
+    assert standing is not None
+    return standing
+
+
+# --- targets ---------------------------------------------------------------------------------------------------------
+
+# Ordered by code point, as Python compares, whatever the database's own collation is.
+_ACCOUNTS = """
+SELECT a.id, a.login, a.email, a.active, a.profile, a.traits, h.entitlements
+FROM account a
+LEFT JOIN (
+    SELECT account_id, array_agg(entitlement) AS entitlements FROM holding
+    WHERE target = :target AND valid_to IS NULL GROUP BY account_id
+) h ON h.account_id = a.id
+WHERE a.target = :target AND a.valid_to IS NULL
+ORDER BY a.id COLLATE "C"
+"""
+
+
+def accounts(session: Session, target: str) -> Iterator[Account]:
+    """The accounts of a target with their direct entitlements, by id; streamed."""
+    return _accounts(_streamed(session, _ACCOUNTS, {"target": target}))
+
+
+def account_rows_of(session: Session, target: str, ids: Sequence[str]) -> dict[str, Account]:
+    """Some accounts as last read, by id; those that are not there are left out."""
+    some = _ACCOUNTS.replace("GROUP BY", "AND account_id = ANY(:ids) GROUP BY").replace(
+        "ORDER BY", "AND a.id = ANY(:ids) ORDER BY"
+    )
+    found = _accounts(session.execute(text(some), {"target": target, "ids": list(ids)}))
+    return {account.id: account for account in found}
+
+
+def _accounts(rows: Iterable[Sequence[Any]]) -> Iterator[Account]:
+    parsed = _Entitlements()
+    for id, login, email, active, profile, traits, keys in rows:
+        held = frozenset(map(parsed.__getitem__, keys or ()))
+        yield Account(id, login, email, active, profile, held, frozenset(map(Trait, traits)))
+
+
+class _Entitlements(dict[str, Entitlement]):
+    """Entitlements by key, each parsed once."""
+
+    def __missing__(self, key: str) -> Entitlement:
+        self[key] = entitlement = Entitlement.parse(key)
+        return entitlement
+
+
+def catalogue(session: Session, target: str) -> Catalogue:
+    """Everything that a target could grant when it was last observed."""
+    rows = session.execute(
+        text(
+            "SELECT kind, id, name, privileged, closed FROM catalogue_item"
+            " WHERE target = :target AND valid_to IS NULL ORDER BY kind, name, id"
+        ),
+        {"target": target},
+    )
+    return Catalogue(tuple(CatalogueItem(*row) for row in rows))
+
+
+def _streamed(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:
+    options = {"yield_per": _ROWS_AT_ONCE}
+    with planned_for_all_rows(session):
+        return iter(session.connection().execute(text(statement), parameters, execution_options=options))
