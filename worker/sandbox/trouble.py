@@ -303,18 +303,23 @@ HARMLESS = frozenset(
 )  # fmt: skip
 
 
-def plant_people(town: Town, share: float = 0.15) -> list[Story]:
-    """Each kind once, in order, then up to its rate, until `share` of all people has a story. Administrators and the
-    chief are spared: losing them is for tests that ask for it."""
-    spared = next((n for n, h in enumerate(town.hires[1:], 1) if acme.LOOKER_ADMINISTRATORS not in h.groups), 1)
+TROUBLED, CURIOUS = 0.12, 0.06  # the shares of all people that may be in trouble, and that may look as if they were
+
+
+def plant_people(town: Town) -> list[Story]:
+    """Each kind once, in order, then up to its rate, as far as the shares allow. Administrators and the chief are
+    spared: losing them is for tests that ask for it."""
+    size = len(town.hires)
+    spared = next(n for n in range(1, size) if acme.LOOKER_ADMINISTRATORS not in town.hires[n].groups)
     free = town.hires[spared:]
     town.rng.shuffle(free)
-    left = int(len(town.hires) * share)
+    left = {False: int(size * TROUBLED), True: int(size * CURIOUS)}
     stories: list[Story] = []
-    rates = [(trouble, int(len(town.hires) * trouble.per_mille / 1000)) for trouble in TROUBLES]
+    rates = [(trouble, int(size * trouble.per_mille / 1000)) for trouble in TROUBLES]
     for trouble, count in [*((t, 1) for t, _ in rates), *((t, n - 1) for t, n in rates)]:
-        for hire in _take(free, trouble, min(count, left)):
-            left -= 1
+        harmless = trouble.kind in HARMLESS
+        for hire in _take(free, trouble, min(count, left[harmless])):
+            left[harmless] -= 1
             where, text = trouble.plant(hire, town)
             stories.append(Story(trouble.kind, hire.login, where, text))
     return stories
