@@ -1,0 +1,314 @@
+"""Makes of trueup.yaml what the engine works with, or one error that lists everything that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from worker.core.conditions import shown, similar
+from worker.core.identity import Reference
+from worker.core.policy import (
+    AllOf,
+    AnyOf,
+    AttributeIs,
+    AttributeMatches,
+    Condition,
+    Everyone,
+    GroupIs,
+    Named,
+    NotOf,
+    Rule,
+)
+from worker.references import SecretReference
+from worker.settings import complaints
+from worker.settings.connectors import Connectors, Installed, Side
+from worker.settings.document import Document, KeyPath, key_text, misconfigured, read
+from worker.settings.model import (
+    AllWhen,
+    AnyWhen,
+    AttributeWhen,
+    EveryoneWhen,
+    GroupWhen,
+    NotWhen,
+    RuleEntry,
+    Settings,
+)
+
+TRANSPORT = frozenset({"ca_file", "timeout"})
+"""Connector keys that say how to reach it, not what to decide."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trueup.yaml that is right. `sources` and `targets` are the connectors' own settings, in the order as written.
+
+    `places` are file:line by key (`rules[3].give`). `policy_hash` covers what decisions depend on, `settings_hash`
+    everything that the file says; secrets enter as their references. `warnings` are sentences.
+    """
+
+    path: Path
+    settings: Settings
+    sources: Mapping[str, BaseModel]
+    targets: Mapping[str, BaseModel]
+    rules: tuple[Rule, ...]
+    privileged: Mapping[str, tuple[Reference, ...]]
+    released: Mapping[str, tuple[Reference, ...]]
+    places: Mapping[str, str]
+    policy_hash: str
+    settings_hash: str
+    warnings: tuple[str, ...]
+
+
+def load(path: Path, connectors: Connectors | None = None) -> Loaded:
+    """Read one YAML file, or all of a folder. Raises Misconfigured with one line for each thing that is wrong."""
+    document = read(path)
+    parts = _Parts(document, connectors or Installed())
+    try:
+        settings = Settings.model_validate(document.value)
+    except ValidationError as error:
+        complaints.note(error, document, Settings)
+        raise misconfigured(document.faults) from None
+    return _Reading(path, document, settings, parts).loaded()
+
+
+class _Parts:
+    """What the connectors make of their own sections; these are looked at even where the rest of the file is wrong."""
+
+    def __init__(self, document: Document, connectors: Connectors) -> None:
+        self._document = document
+        self._connectors = connectors
+        self.grants: dict[str, Any] = {}
+        self.sources = self._settings("sources")
+        self.targets = self._settings("targets")
+
+    def _settings(self, side: Side) -> dict[str, BaseModel]:
+        found: dict[str, BaseModel] = {}
+        sections = self._document.value.get(side)
+        for name, section in sections.items() if isinstance(sections, dict) else ():
+            module = self._module(side, name, section) if isinstance(section, dict) else None
+            if module is None:
+                continue
+            if side == "targets":
+                self.grants[name] = module.Grants
+            try:
+                found[name] = module.Settings.model_validate(section)
+            except ValidationError as error:
+                complaints.note(error, self._document, module.Settings, (side, name))
+        return found
+
+    def _module(self, side: Side, name: str, section: Mapping[str, Any]) -> Any:
+        known = self._connectors.types(side)
+        type = section.get("type")
+        if isinstance(type, str) and type in known:
+            return self._connectors.module(side, type)
+        given = f"there is no type {shown(type)} of {side}" if isinstance(type, str) else "is missing"
+        self._document.fault((side, name, "type"), f"{given}; write {_one_of(known)}")
+        return None
+
+
+class _Reading:
+    """One pass over a document whose form is right: resolves every name in it, collecting faults and warnings."""
+
+    def __init__(self, path: Path, document: Document, settings: Settings, parts: _Parts) -> None:
+        self._path = path
+        self._document = document
+        self._settings = settings
+        self._parts = parts
+        self._warnings: list[str] = []
+
+    def loaded(self) -> Loaded:
+        settings, sources, targets = self._settings, self._parts.sources, self._parts.targets
+        self._check_names()
+        bundles = {
+            name: self._references(("roles", name), grants, may_be_empty=True)
+            for name, grants in settings.roles.items()
+        }
+        rules = tuple(self._rule(number, entry, bundles) for number, entry in enumerate(settings.rules))
+        privileged = self._by_target(("privileged",), settings.privileged)
+        released = self._by_target(("released",), settings.released)
+        if self._document.faults:
+            raise misconfigured(self._document.faults)
+        self._warn(rules)
+        return Loaded(
+            self._path,
+            settings,
+            MappingProxyType(sources),
+            MappingProxyType(targets),
+            rules,
+            MappingProxyType(privileged),
+            MappingProxyType(released),
+            {key_text(path): str(place) for path, place in self._document.places.items()},
+            _digest(_deciding(settings, sources, targets)),
+            _digest([settings.model_dump(mode="json", by_alias=True), _dumped(sources), _dumped(targets)]),
+            tuple(self._warnings),
+        )
+
+    def _check_names(self) -> None:
+        """Every name of a source or target that is used must be one that is declared."""
+        settings = self._settings
+        sources, targets = list(settings.sources), list(settings.targets)
+        for name in set(sources) & set(targets):
+            self._document.fault(("targets", name), "a source has the same name; call one of them otherwise")
+        if settings.authority is not None:
+            self._declared(("authority",), settings.authority, sources, "source")
+        for section in ("correlation", "privileged", "released"):
+            for name in getattr(settings, section):
+                self._declared((section, name), name, targets, "target")
+        for name in settings.protected.accounts:
+            self._declared(("protected", "accounts", name), name, targets, "target")
+        for name, seen in settings.must_see.items():
+            self._declared(("must_see", name), name, sources + targets, "source or target")
+            unfit = {"accounts": seen.accounts} if name in sources else {"people": seen.people, "groups": seen.groups}
+            for key in (key for key, listed in unfit.items() if listed):
+                fit = "people and groups" if name in sources else "accounts"
+                self._document.fault(("must_see", name, key), f"{name} has none of these; name {fit} of it")
+
+    def _declared(self, path: KeyPath, name: str, known: Sequence[str], noun: str) -> bool:
+        if name in known:
+            return True
+        hint = similar(name, known) or f"write {_one_of(known)}"
+        self._document.fault(path, f"there is no {noun} {shown(name)}; {hint}")
+        return False
+
+    def _references(
+        self, path: KeyPath, grants: Mapping[str, Mapping[str, Any]], *, may_be_empty: bool = False
+    ) -> tuple[Named, ...]:
+        """Entitlements by target, each with its place; `{looker: {}}` in a bundle says: nothing there, on purpose."""
+        found: list[Named] = []
+        for target, section in grants.items():
+            below = (*path, target)
+            if (
+                not self._declared(below, target, list(self._settings.targets), "target")
+                or target not in self._parts.grants
+            ):
+                continue
+            try:
+                references = self._parts.grants[target].model_validate(section).references()
+            except ValidationError as error:
+                complaints.note(error, self._document, self._parts.grants[target], below)
+                continue
+            if not references and not may_be_empty:
+                self._document.fault(below, "names no entitlement; name one, or remove it")
+            where = str(self._document.place(below))
+            found += [Named(target, reference, where) for reference in references]
+        return tuple(found)
+
+    def _by_target(self, path: KeyPath, grants: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Reference, ...]]:
+        return {
+            target: tuple(named.reference for named in self._references(path, {target: section}))
+            for target, section in grants.items()
+            if target in self._settings.targets
+        }
+
+    def _rule(self, number: int, entry: RuleEntry, bundles: Mapping[str, tuple[Named, ...]]) -> Rule:
+        path: KeyPath = ("rules", number)
+        for earlier, other in enumerate(self._settings.rules[:number]):
+            if other.name == entry.name:
+                first = self._document.place(("rules", earlier))
+                self._document.fault((*path, "name"), f"the rule at {first} has the same name; call one otherwise")
+                break
+        give: list[Named] = []
+        for index, given in enumerate(entry.give):
+            below = (*path, "give", index)
+            if isinstance(given, dict):
+                give += self._references(below, given)
+            elif given in bundles:
+                give += bundles[given]
+            else:
+                self._document.fault(below, f"there is no bundle {shown(given)}; {_bundle_hint(bundles)}")
+        where = str(self._document.place(path))
+        condition = self._condition((*path, "when"), entry.when)
+        return Rule(entry.name, condition, tuple(give), entry.until, entry.owner, entry.why, where)
+
+    def _condition(self, path: KeyPath, when: Any) -> Condition:
+        match when:
+            case GroupWhen(group=name, id=id):
+                return GroupIs(name, self._source(path, when), id or "")
+            case AttributeWhen(attribute=name, matches=None):
+                return AttributeIs(name, (when.is_,) if when.is_ is not None else tuple(when.in_ or ()))
+            case AttributeWhen(attribute=name, matches=patterns):
+                return AttributeMatches(name, patterns or ())
+            case AllWhen(all=parts):
+                return AllOf(tuple(self._condition((*path, "all", n), part) for n, part in enumerate(parts)))
+            case AnyWhen(any=parts):
+                return AnyOf(tuple(self._condition((*path, "any", n), part) for n, part in enumerate(parts)))
+            case NotWhen(not_=part):
+                return NotOf(self._condition((*path, "not"), part))
+            case EveryoneWhen():
+                return Everyone()
+        raise AssertionError(f"a condition of an unknown kind passed validation: {type(when).__name__}")
+
+    def _source(self, path: KeyPath, when: GroupWhen) -> str:
+        sources = list(self._settings.sources)
+        if when.source is not None:
+            self._declared((*path, "source"), when.source, sources, "source")
+            return when.source
+        if len(sources) > 1:
+            self._document.fault(path, f"which source's group? Add `source:` with {_one_of(sources)}")
+        return sources[0]
+
+    def _warn(self, rules: Sequence[Rule]) -> None:
+        settings = self._settings
+        used = {given for entry in settings.rules for given in entry.give if isinstance(given, str)}
+        for name, grants in settings.roles.items():
+            place = self._document.place(("roles", name))
+            missing = [target for target in settings.targets if target not in grants]
+            if missing and grants:
+                self._warnings.append(
+                    f"{place}: bundle {shown(name)} means nothing in {' and '.join(missing)};"
+                    f" if that is meant, write `{missing[0]}: {{}}`"
+                )
+            if name not in used:
+                self._warnings.append(f"{place}: no rule gives bundle {shown(name)}")
+        if not rules:
+            self._warnings.append(f"{self._document.place(())}: there are no rules, so nobody deserves anything")
+        if settings.mode == "observe" and any(
+            getattr(settings.gates, op) == "auto" for op in type(settings.gates).model_fields
+        ):
+            place = self._document.place(("gates",))
+            self._warnings.append(f"{place}: mode is observe, yet gates let some changes be made by themselves")
+
+
+def _one_of(names: Iterable[str]) -> str:
+    listed = list(names)
+    return f"one of {', '.join(listed)}" if len(listed) > 1 else "".join(listed) or "nothing: none is known"
+
+
+def _bundle_hint(bundles: Iterable[str]) -> str:
+    known = list(bundles)
+    return f"write {_one_of(known)}" if known else "declare it under `roles:`, or name entitlements by target"
+
+
+def _dumped(sections: Mapping[str, BaseModel]) -> list[Any]:
+    return [[name, section.model_dump(mode="json")] for name, section in sections.items()]
+
+
+def _deciding(settings: Settings, sources: Mapping[str, BaseModel], targets: Mapping[str, BaseModel]) -> Any:
+    """What decisions depend on: not how a connector is reached, not who owns a rule, not the order of rules."""
+    policy = settings.model_dump(mode="json", by_alias=True, exclude={"sources", "targets", "rules"})
+    rules = sorted(
+        (entry.model_dump(mode="json", by_alias=True, exclude={"owner", "why"}) for entry in settings.rules),
+        key=lambda entry: str(entry["name"]),
+    )
+    return ["1", policy, rules, _without_transport(sources), _without_transport(targets)]
+
+
+def _without_transport(sections: Mapping[str, BaseModel]) -> list[Any]:
+    return [[name, one.model_dump(mode="json", exclude=_transport_keys(one))] for name, one in sections.items()]
+
+
+def _transport_keys(section: BaseModel) -> set[str]:
+    secrets = {key for key in type(section).model_fields if isinstance(getattr(section, key), SecretReference)}
+    return secrets | TRANSPORT
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
