@@ -1,0 +1,115 @@
+"""Groups and their members: counted against Okta's own figures, so that a short list never passes for a whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from typing import Any
+
+from worker.core.identity import SourceGroup
+from worker.errors import Missing
+from worker.sources.okta.org import GROUPS_PATH, Org
+from worker.sources.okta.settings import GROUPS
+
+EVERYONE = "Everyone"
+READERS = 4  # groups read at the same time
+UNREAD = "its members were not read, because no rule names it"
+Record = Mapping[str, Any]
+
+
+class Groups:
+    """The groups of one org, as Okta's records and as ours."""
+
+    def __init__(self, source: str, org: Org) -> None:
+        self._source, self._org = source, org
+
+    def listed(self) -> list[Record]:
+        """Every group that our credentials may see, with Okta's count of its members."""
+        return [record for page in self._org.pages(GROUPS_PATH, {"expand": "stats"}, GROUPS) for record in page]
+
+    def now(self, id: str) -> Record | None:
+        """The group as the list has it now; None when the list lacks it."""
+        asked = {"filter": f'id eq "{id}"', "expand": "stats"}
+        rows = [record for page in self._org.pages(GROUPS_PATH, asked, GROUPS) for record in page]
+        return next((record for record in rows if record["id"] == id), None)
+
+    def group(self, record: Record, members: int, problem: str = "") -> SourceGroup:
+        """`members` counts what was read."""
+        name = name_of(record)
+        type = record.get("type")
+        if not name:
+            problem = problem or "Okta gives it no name"
+        return SourceGroup(self._source, record["id"], name, type if isinstance(type, str) else "", members, problem)
+
+    def unread(self, record: Record) -> SourceGroup:
+        """A group that exists, of whose members nothing is said."""
+        return self.group(record, count_of(record) or 0, UNREAD)
+
+    def with_members(self, records: Sequence[Record]) -> Iterator[tuple[SourceGroup, Sequence[str]]]:
+        """Each group with the ids of its members; a group that is gone meanwhile is left out."""
+        with ThreadPoolExecutor(READERS) as readers:
+            try:
+                yield from (found for found in readers.map(self._with_members, records) if found)
+            finally:
+                readers.shutdown(cancel_futures=True)
+
+    def _with_members(self, record: Record) -> tuple[SourceGroup, Sequence[str]] | None:
+        """Read, and read once more when the count says that somebody joined, left, or was not shown."""
+        try:
+            members = self._members(record["id"])
+            if not _agree(record, members):
+                record = self.now(record["id"]) or record
+                members = self._members(record["id"])
+        except Missing:
+            return self._not_found(record)
+        if _agree(record, members):
+            return self.group(record, len(members)), list(members)
+        counted = count_of(record)
+        said = "gives no count of its members" if counted is None else f"counts {counted} members"
+        return self.group(record, len(members), f"Okta {said}, and lists {len(members)}"), list(members)
+
+    def _members(self, id: str) -> dict[str, object]:
+        """Status by id."""
+        pages = self._org.pages(f"{GROUPS_PATH}/{id}/users", {}, GROUPS)
+        return {user["id"]: user.get("status") for page in pages for user in page}
+
+    def _not_found(self, record: Record) -> tuple[SourceGroup, Sequence[str]] | None:
+        """Gone is only what Okta denies twice: by id, and by leaving it out of the list."""
+        try:
+            self._org.get(f"{GROUPS_PATH}/{record['id']}", scope=GROUPS)
+        except Missing:
+            if self.now(record["id"]) is None:
+                return None
+        return self.group(record, 0, "Okta lists the group, but does not find its members"), ()
+
+
+def is_wanted(record: Record, names: Collection[str]) -> bool:
+    """Whether a name or pattern asks for the group; no names at all ask for every group."""
+    name = name_of(record)
+    return not names or name in names or any(fnmatchcase(name, pattern) for pattern in names)
+
+
+def everyone(records: Sequence[Record]) -> Record | None:
+    """The built-in group that holds all people of the org; a narrow administrator role does not show it."""
+    return next((r for r in records if r.get("type") == "BUILT_IN" and name_of(r) == EVERYONE), None)
+
+
+def name_of(record: Record) -> str:
+    profile = record.get("profile")
+    name = profile.get("name") if isinstance(profile, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def count_of(record: Record) -> int | None:
+    """Okta's own count of the members; None where it gives none."""
+    embedded = record.get("_embedded")
+    stats = embedded.get("stats") if isinstance(embedded, dict) else None
+    count = stats.get("usersCount") if isinstance(stats, dict) else None
+    return count if type(count) is int else None
+
+
+def _agree(record: Record, members: Mapping[str, object]) -> bool:
+    """Okta does not say whether deprovisioned members count, so both ways of counting are right."""
+    living = sum(status != "DEPROVISIONED" for status in members.values())
+    return count_of(record) in (len(members), living)

@@ -1,0 +1,198 @@
+"""One org's API: authorised reads, kept below the rate limit, and lists that are followed to their very end."""
+
+from __future__ import annotations
+
+import email.utils
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from worker.core.render import quoted
+from worker.errors import Denied, Misconfigured, Misshapen, Missing, Unavailable
+from worker.rest import Reply, Rest
+from worker.sources.okta.credentials import Credentials
+from worker.sources.okta.settings import GROUPS, USERS
+
+PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
+NOT_FOUND = "E0000007"
+LEAN = {"Content-Type": "application/json; okta-response=omitCredentials,omitCredentialsLinks"}
+ORGANIZATION, USERS_PATH, GROUPS_PATH = "/.well-known/okta-organization", "/api/v1/users", "/api/v1/groups"
+ME = f"{USERS_PATH}/me"
+_ALWAYS_THERE = frozenset({ORGANIZATION, USERS_PATH, GROUPS_PATH, ME})
+_VIEWS = {USERS: "users", GROUPS: "groups and their members"}
+
+
+def throttle_wait(response: httpx.Response) -> float | None:
+    """Seconds until Okta's window opens again; None (a short, random pause) where Okta does not really say.
+
+    A concurrency limit comes with Limit 0 and a Reset that is a guess, and an error of Okta's own carries the headers
+    too, though waiting for the window would not cure it.
+    """
+    limit, _, wait = _window(response.headers)
+    return wait if response.status_code == 429 and limit > 0 else None
+
+
+def error_text(content: bytes) -> str:
+    """`E0000011 Invalid token provided: cause` from Okta's error body; other bodies as they are."""
+    error = _error_body(content)
+    causes = error.get("errorCauses")
+    told = [c["errorSummary"] for c in causes if isinstance(c, dict) and "errorSummary" in c] if causes else []
+    parts = [f"{error.get('errorCode', '')} {error.get('errorSummary', '')}".strip(), *map(str, told)]
+    return ": ".join(filter(None, parts)) or content.decode("utf-8", "replace")
+
+
+class Org:
+    """Reads with credentials. Raises Denied with the right to add, and Missing only where Okta itself says so."""
+
+    def __init__(self, name: str, rest: Rest, credentials: Credentials, longest_wait: float) -> None:
+        self.name = name
+        self._rest, self._credentials = rest, credentials
+        self._longest_wait = longest_wait
+        self._closed_until: dict[str, float] = {}  # bucket -> monotonic time
+        self._pacing = threading.Lock()
+
+    def close(self) -> None:
+        self._rest.close()
+
+    def get(self, path: str, params: Mapping[str, str | int] | None = None, scope: str = USERS) -> Reply:
+        """One answer. An access token that Okta refuses is renewed, once."""
+        bucket = _bucket(urlsplit(path).path)
+        for fresh in (False, True):
+            self._wait_for(bucket, path)
+            carried = self._credentials.current
+            reply = self._rest.get(path, params, headers=LEAN, accept=(401, 403, 404))
+            self._note(bucket, reply)
+            if reply.status != 401 or fresh or not self._credentials.renewed(carried):
+                break
+        if reply.status in (401, 403):
+            raise self._denied(reply, scope)
+        if reply.status == 404:
+            raise self._missing(reply, urlsplit(path).path)
+        return reply
+
+    def pages(
+        self, path: str, params: Mapping[str, str | int], scope: str = USERS, *, ahead: bool = False
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Every page of a list: objects that all have an id. Ends only where Okta ends it, and never in a circle.
+
+        `ahead` fetches the next page while the caller is busy with this one.
+        """
+        links: set[str] = set()
+        ids: set[str] = set()
+        with ThreadPoolExecutor(1) as fetcher:
+            upcoming = fetcher.submit(self.get, path, {**params, "limit": PAGE}, scope)
+            while True:
+                reply = upcoming.result()
+                following = reply.links.get("next")
+                if following in links:
+                    raise Misshapen(f"{reply.call}: the pages go round in a circle (a next link came twice).")
+                if following:
+                    links.add(following)
+                    if ahead:
+                        upcoming = fetcher.submit(self.get, following, None, scope)
+                records = _records(reply)
+                known = len(ids)
+                ids.update(record["id"] for record in records)
+                if records and len(ids) == known:
+                    raise Misshapen(f"{reply.call}: the pages go round in a circle (a whole page came twice).")
+                if not following and len(records) >= PAGE and "self" not in reply.links:
+                    raise Misshapen(
+                        f"{reply.call} ended after a full page without any Link header, so the rest of the list may be"
+                        " lost. Does a proxy in front of Okta drop headers?"
+                    )
+                yield records
+                if not following:
+                    return
+                if not ahead:
+                    upcoming = fetcher.submit(self.get, following, None, scope)
+
+    def _wait_for(self, bucket: str, path: str) -> None:
+        """Sleep until the window of this kind of call opens, when Okta said that nothing remained of it."""
+        with self._pacing:
+            wait = self._closed_until.get(bucket, 0.0) - time.monotonic()
+        if wait > self._longest_wait:
+            raise Unavailable(
+                f"{self.name} lets no more calls of {urlsplit(path).path} through for {wait:.0f} s.", retry_after=wait
+            )
+        if wait > 0:
+            time.sleep(wait)
+
+    def _note(self, bucket: str, reply: Reply) -> None:
+        limit, remaining, wait = _window(reply.headers)
+        if limit > 0 and remaining <= 0:
+            with self._pacing:
+                self._closed_until[bucket] = time.monotonic() + wait
+
+    def _denied(self, reply: Reply, scope: str) -> Denied:
+        said = quoted(error_text(reply.content))
+        app = self._credentials.client_id
+        if reply.status == 401:
+            cure = (
+                "It refused a new access token too: is the service app still active?"
+                if app
+                else "A token ends after 30 days without use, when it is revoked, and with its owner's account: create"
+                " another one and put it where `token` points."
+            )
+            return Denied(f"{reply.call} refused our credentials (401: {said}). {cure}")
+        views = _VIEWS[scope]
+        cure = (
+            f"Grant the app {app} the scope {scope}, and an administrator role that may view {views}"
+            " (Read-only Administrator, or a custom role whose resource set covers all of them)."
+            if app
+            else f"Give the token's owner an administrator role that may view {views} (Read-only Administrator)."
+        )
+        return Denied(f"{reply.call} is not allowed (403: {said}). {cure}")
+
+    def _missing(self, reply: Reply, path: str) -> Missing | Misconfigured | Misshapen:
+        said = quoted(error_text(reply.content))
+        if path in _ALWAYS_THERE:
+            return Misconfigured(
+                f"{reply.call} was not found (404: {said}), though every org has it. Set `url` of {self.name} to the"
+                " org's own address, such as https://acme.okta.com."
+            )
+        if _error_body(reply.content).get("errorCode") != NOT_FOUND:
+            return Misshapen(f"{reply.call} answered 404, but not in Okta's words ({said}); is a proxy in front of it?")
+        return Missing(f"{reply.call} was not found (404: {said}).", 404)
+
+
+def _records(reply: Reply) -> list[dict[str, Any]]:
+    rows = reply.json()
+    if not isinstance(rows, list):
+        raise Misshapen(f"{reply.call} answered no list ({quoted(reply.text)}).")
+    for row in rows:
+        if type(row) is not dict or type(row.get("id")) is not str or not row["id"]:
+            raise Misshapen(f"{reply.call} listed something without an id, which cannot be told from anything else.")
+    return rows
+
+
+def _bucket(path: str) -> str:
+    """Okta counts the calls of a path and those beneath it apart."""
+    parts = path.split("/")
+    return "/".join(parts[:4]) + ("/{id}" if len(parts) > 4 else "")
+
+
+def _window(headers: httpx.Headers) -> tuple[int, int, float]:
+    """Limit, what remains of it (-1 and 1 where Okta does not say), and seconds to the reset by Okta's own clock."""
+    try:
+        limit, remaining, reset = (
+            int(headers[f"x-rate-limit-{name}"]) for name in ("limit", "remaining", "reset")
+        )  # fmt: skip
+    except (KeyError, ValueError):
+        return -1, 1, 0.0
+    sent = email.utils.parsedate_tz(headers.get("date", ""))
+    now = email.utils.mktime_tz(sent) if sent else time.time()
+    return limit, remaining, max(0.0, reset - now + 1)
+
+
+def _error_body(content: bytes) -> Mapping[str, Any]:
+    try:
+        body = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
