@@ -97,8 +97,10 @@ class Mode(StrEnum):
 
 
 PRESETS: Mapping[Mode, Mapping[Operation, Gate]] = {
-    Mode.OBSERVE: dict.fromkeys(Operation, Gate.MANUAL),
-    Mode.REVIEW: dict.fromkeys(Operation, Gate.REVIEW),
+    # Nothing happens by itself: a human approves each exact change, or changes nothing.
+    Mode.OBSERVE: dict.fromkeys(Operation, Gate.REVIEW),
+    # What gives or corrects happens by itself; what takes away, makes or unlocks waits for a human.
+    Mode.REVIEW: {**dict.fromkeys(Operation, Gate.REVIEW), Operation.GRANT: Gate.AUTO, Operation.UPDATE: Gate.AUTO},
     # An account that somebody disabled by hand, and one that would be new, are worth a look even then.
     Mode.ENFORCE: {**dict.fromkeys(Operation, Gate.AUTO), Operation.CREATE: Gate.REVIEW, Operation.ENABLE: Gate.REVIEW},
 }
@@ -294,7 +296,6 @@ class Shrink(Section):
     groups: Share = 0.10
     memberships: Share = 0.10
     accounts: Share = 0.05
-    holdings: Share = 0.10
     above: int = Field(default=10, ge=0, description="shrinking by at most this many rows is never refused")
 
 
@@ -347,7 +348,10 @@ class Settings(Section):
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC", description="whose midnight ends a rule's `until`"
     )
-    mode: Mode = Field(default=Mode.OBSERVE, description="observe: change nothing; review: a human approves; enforce")
+    mode: Mode = Field(
+        default=Mode.OBSERVE,
+        description="observe: nothing by itself; review: gives by itself, a human approves the rest; enforce",
+    )
     gates: Gates = Gates()
     sources: dict[Name, dict[str, Any]] = Field(min_length=1, description="where people come from, first wins")
     authority: Name | None = Field(
