@@ -57,6 +57,8 @@ class Credentials(Protocol):
 
     def headers(self, method: str, url: str) -> Mapping[str, str]: ...
 
+    def close(self) -> None: ...
+
     def renewed(self, since: str) -> bool:
         """After a 401: whether another try makes sense, with something else than the `since` that was refused."""
         ...
@@ -74,6 +76,9 @@ class ApiToken:
 
     def headers(self, method: str, url: str) -> Mapping[str, str]:  # noqa: ARG002 - the same for every call
         return {"Authorization": f"SSWS {self.current}"}
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def renewed(self, since: str) -> bool:  # noqa: ARG002 - there is no other
         return False
@@ -105,6 +110,9 @@ class ServiceApp:
         self._prover = _Prover() if settings.dpop else None
         self._access: _Access | None = None
         self._minting = threading.Lock()
+
+    def close(self) -> None:
+        self._rest.close()
 
     @property
     def current(self) -> str:

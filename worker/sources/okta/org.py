@@ -59,6 +59,7 @@ class Org:
 
     def close(self) -> None:
         self._rest.close()
+        self._credentials.close()
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None, scope: str = USERS) -> Reply:
         """One answer. An access token that Okta refuses is renewed, once."""
@@ -76,26 +77,18 @@ class Org:
             raise self._missing(reply, urlsplit(path).path)
         return reply
 
-    def pages(
-        self, path: str, params: Mapping[str, str | int], scope: str = USERS, *, ahead: bool = False
-    ) -> Iterator[list[dict[str, Any]]]:
+    def pages(self, path: str, params: Mapping[str, str | int], scope: str = USERS) -> Iterator[list[dict[str, Any]]]:
         """Every page of a list: objects that all have an id. Ends only where Okta ends it, and never in a circle.
 
-        `ahead` fetches the next page while the caller is busy with this one.
+        The next page is fetched while the caller is busy with this one.
         """
         links: set[str] = set()
         ids: set[str] = set()
+        reply = self.get(path, {**params, "limit": PAGE}, scope)
         with ThreadPoolExecutor(1) as fetcher:
-            upcoming = fetcher.submit(self.get, path, {**params, "limit": PAGE}, scope)
             while True:
-                reply = upcoming.result()
-                following = reply.links.get("next")
-                if following in links:
-                    raise Misshapen(f"{reply.call}: the pages go round in a circle (a next link came twice).")
-                if following:
-                    links.add(following)
-                    if ahead:
-                        upcoming = fetcher.submit(self.get, following, None, scope)
+                following = _following(reply, links)
+                upcoming = fetcher.submit(self.get, following, None, scope) if following else None
                 records = _records(reply)
                 known = len(ids)
                 ids.update(record["id"] for record in records)
@@ -107,10 +100,9 @@ class Org:
                         " lost. Does a proxy in front of Okta drop headers?"
                     )
                 yield records
-                if not following:
+                if upcoming is None:
                     return
-                if not ahead:
-                    upcoming = fetcher.submit(self.get, following, None, scope)
+                reply = upcoming.result()
 
     def _wait_for(self, bucket: str, path: str) -> None:
         """Sleep until the window of this kind of call opens, when Okta said that nothing remained of it."""
@@ -159,6 +151,16 @@ class Org:
         if _error_body(reply.content).get("errorCode") != NOT_FOUND:
             return Misshapen(f"{reply.call} answered 404, but not in Okta's words ({said}); is a proxy in front of it?")
         return Missing(f"{reply.call} was not found (404: {said}).", 404)
+
+
+def _following(reply: Reply, seen: set[str]) -> str:
+    """The next link exactly as given, "" at the end; it is added to those seen."""
+    link = reply.links.get("next", "")
+    if link in seen:
+        raise Misshapen(f"{reply.call}: the pages go round in a circle (a next link came twice).")
+    if link:
+        seen.add(link)
+    return link
 
 
 def _records(reply: Reply) -> list[dict[str, Any]]:

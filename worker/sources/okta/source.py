@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
@@ -115,19 +115,17 @@ class OktaSource:
         groups = self._groups.listed()
         people, checks = self._people(wanted.attributes)
         chosen = [record for record in groups if is_wanted(record, wanted.groups)]
-        chosen_ids = {record["id"] for record in chosen}
-        for some in _batches(self._groups.unread(record) for record in groups if record["id"] not in chosen_ids):
-            yield SourcePage(groups=some)
+        others = [record for record in groups if not is_wanted(record, wanted.groups)]
         for them in _batches(people.values()):
             yield SourcePage(identities=them)
+        for some in _batches(map(self._groups.unread, others)):
+            yield SourcePage(groups=some)
         read: list[SourceGroup] = []
         strangers: set[str] = set()
-        for group, members in self._groups.with_members(chosen):
-            read.append(group)
-            strangers.update(id for id in members if id not in people)
-            yield SourcePage(groups=[group])
-            for ids in _batches(members):
-                yield SourcePage(memberships=[(group.id, id) for id in ids])
+        for page in _pages(self._groups.with_members(chosen)):
+            read.extend(page.groups)
+            strangers.update(id for _, id in page.memberships if id not in people)
+            yield page
         late, strangers_check = self._looked_up(strangers, wanted.attributes)
         yield SourcePage(
             identities=late,
@@ -148,7 +146,7 @@ class OktaSource:
         checks = []
         for what, narrowed in _LISTS.items():
             rows = pages = 0
-            for records in self._org.pages(USERS_PATH, {**narrowed, "fields": fields}, ahead=True):
+            for records in self._org.pages(USERS_PATH, {**narrowed, "fields": fields}):
                 rows, pages = rows + len(records), pages + 1
                 for record in records:
                     id, stamp = record["id"], str(record.get("lastUpdated"))
@@ -231,6 +229,20 @@ def _members_check(read: Collection[SourceGroup], chosen: int) -> Check:
     gone = f"; {chosen - len(read)} vanished meanwhile" if chosen > len(read) else ""
     suspended = f"; with a problem: {', '.join(odd)}" if odd else ""
     return Check("members", True, f"{len(read) - len(odd)} groups read whole{gone}{suspended}")
+
+
+def _pages(found: Iterable[tuple[SourceGroup, Sequence[str]]]) -> Iterator[SourcePage]:
+    """Groups and their members, small ones together and large ones in pieces."""
+    groups: list[SourceGroup] = []
+    rows: list[tuple[str, str]] = []
+    for group, members in found:
+        groups.append(group)
+        rows.extend((group.id, id) for id in members)
+        if len(groups) + len(rows) >= ROWS:
+            yield SourcePage(groups=groups)
+            yield from (SourcePage(memberships=some) for some in _batches(rows))
+            groups, rows = [], []
+    yield SourcePage(groups=groups, memberships=rows)
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
