@@ -45,7 +45,7 @@ def cut(value: Any, fields: Fields) -> Any:
 
 def matches(pattern: str, value: str | None) -> bool:
     """Search as Looker does it: SQL LIKE without regard to case, so `_` is any one character; IS NULL, NOT NULL."""
-    if pattern.upper() in ("IS NULL", "NULL"):
+    if pattern.upper() == "IS NULL":
         return value is None
     if pattern.upper() == "NOT NULL":
         return value is not None

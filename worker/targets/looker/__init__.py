@@ -1,0 +1,16 @@
+"""Looker as a target: its accounts, the roles and groups they hold directly, and how both are changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.ports import Target
+from worker.targets.looker.settings import Grants, Settings
+from worker.targets.looker.target import Looker
+
+__all__ = ["Grants", "Looker", "Settings", "connect"]
+
+
+def connect(name: str, settings: Settings, before_call: Callable[[], None] = lambda: None) -> Target:
+    """The connector; nothing is sent, and no secret looked up, before its first call."""
+    return Looker(name, settings, before_call)

@@ -1,0 +1,226 @@
+"""The few fields of Looker's answers that we read, held strictly to their shape, and whole lists page by page."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from worker.errors import Denied, Misshapen, Unavailable
+from worker.rest import Reply
+
+RESTARTS = 4  # how often a list that moves while it is read is read again from its start
+POWERS = frozenset({"administer", "sudo", "manage_users", "manage_roles", "manage_groups"})
+
+Row = TypeVar("Row", bound="IdRow")
+Shaped = TypeVar("Shaped")
+
+
+class Reader(Protocol):
+    """Reads below /api/4.0: a Session."""
+
+    def read(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply: ...
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class IdRow(_Shape):
+    id: str
+
+
+class UserRow(IdRow):
+    """Fields that only administrators see have no default: an absent one means that something is hidden from us."""
+
+    email: str | None
+    first_name: str | None
+    last_name: str | None
+    is_disabled: bool
+    verified_looker_employee: bool
+    is_service_account: bool
+    credentials_embed: list[object] | None
+    roles_externally_managed: bool
+    allow_direct_roles: bool
+    allow_normal_group_membership: bool
+
+    @property
+    def roles_managed(self) -> bool:
+        return self.roles_externally_managed or not self.allow_direct_roles
+
+
+class ShellRow(UserRow):
+    """Read with every field, to see whether anybody can log in with any credential."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def empty(self) -> bool:
+        credentials = [v for name, v in (self.model_extra or {}).items() if name.startswith("credentials_")]
+        special = self.is_service_account or self.verified_looker_employee or self.credentials_embed
+        return not self.email and not self.is_disabled and not special and not any(credentials)
+
+
+class MembershipRow(IdRow):
+    group_ids: list[str] | None
+
+
+class PermissionSetRow(_Shape):
+    name: str | None = None
+    all_access: bool = False
+    permissions: list[str] | None = None
+
+
+class RoleRow(IdRow):
+    name: str | None
+    internal: bool = False
+    permission_set: PermissionSetRow | None
+
+    @property
+    def admin(self) -> bool:
+        permissions = self.permission_set or PermissionSetRow()
+        return self.name == "Admin" or permissions.all_access or "administer" in (permissions.permissions or ())
+
+    @property
+    def closed(self) -> str:
+        return "Looker assigns it itself" if self.internal else ""
+
+    @property
+    def privileged(self) -> bool:
+        permissions = (self.permission_set or PermissionSetRow()).permissions or ()
+        return self.admin or not POWERS.isdisjoint(permissions)
+
+
+class GroupRow(IdRow):
+    """`include_by_default` groups take every new account by themselves (All Users)."""
+
+    name: str | None
+    externally_managed: bool
+    include_by_default: bool
+
+    @property
+    def closed(self) -> str:
+        if self.externally_managed:
+            return "mirrored from single sign-on; change it there"
+        return "Looker itself puts every account into it" if self.include_by_default else ""
+
+
+class GroupTreeRow(GroupRow):
+    parent_group_ids: list[str] | None
+    role_ids: list[str] | None
+
+
+class VersionRow(_Shape):
+    looker_release_version: str
+
+
+class SingleSignOnRow(_Shape):
+    enabled: bool
+    set_roles_from_groups: bool
+    auth_requires_role: bool
+    allow_direct_roles: bool
+    allow_normal_group_membership: bool
+
+
+ID = TypeAdapter(IdRow)
+IDS = TypeAdapter(list[IdRow])
+USERS = TypeAdapter(list[UserRow])
+USER = TypeAdapter(UserRow)
+SHELLS = TypeAdapter(list[ShellRow])
+MEMBERSHIP = TypeAdapter(MembershipRow)
+ROLES = TypeAdapter(list[RoleRow])
+GROUPS = TypeAdapter(list[GroupTreeRow])
+GROUP = TypeAdapter(GroupRow)
+VERSIONS = TypeAdapter(VersionRow)
+SINGLE_SIGN_ON = TypeAdapter(SingleSignOnRow)
+
+USER_FIELDS = ",".join(UserRow.model_fields)
+GROUP_FIELDS = ",".join(GroupRow.model_fields)
+GROUP_TREE_FIELDS = ",".join(GroupTreeRow.model_fields)
+
+
+def shaped(reply: Reply, shape: TypeAdapter[Shaped]) -> Shaped:
+    """The body in its shape. Raises Denied where fields are hidden from us, Misshapen where it is anything else."""
+    try:
+        return shape.validate_python(reply.json())
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        absent = sorted({str(f["loc"][-1]) for f in faults if f["type"] == "missing"})
+        if absent and "id" not in absent and all(f["type"] == "missing" for f in faults):
+            raise Denied(
+                f"{reply.call} leaves out {', '.join(absent)}, which Looker shows to administrators only."
+                " Give the account of our API key the Admin role."
+            ) from error
+        where = ".".join(str(part) for part in faults[0]["loc"]) or "the whole answer"
+        raise Misshapen(f"{reply.call} is not its contract: {where}: {faults[0]['msg']}.") from error
+
+
+def whole(
+    reader: Reader, path: str, shape: TypeAdapter[list[Row]], size: int, params: Mapping[str, str | int]
+) -> list[Row]:
+    """All rows of a paged list, in the order of their ids.
+
+    Pages overlap by one row and carry the total: a list that changes while it is read is read again, and at last
+    Unavailable. A page may be shorter than asked for (no limit is documented), so its length ends nothing.
+    """
+    for _ in range(RESTARTS):
+        rows = _once_through(reader, path, shape, size, params)
+        if rows is not None:
+            return rows
+    raise Unavailable(f"GET {path} of Looker kept changing while it was read; it is read again later.")
+
+
+def _once_through(
+    reader: Reader, path: str, shape: TypeAdapter[list[Row]], size: int, params: Mapping[str, str | int]
+) -> list[Row] | None:
+    """None when the list moved under our feet."""
+    rows: list[Row] = []
+    first_total: int | None = None
+    while True:
+        place: dict[str, str | int] = {"limit": size, "offset": max(0, len(rows) - 1), "sorts": "id"}
+        reply = reader.read(path, {**params, **place})
+        page, total = shaped(reply, shape), _total(reply)
+        if len(page) > size:
+            raise Misshapen(f"{reply.call} gave {len(page)} rows where {size} were asked for.")
+        if not rows:
+            first_total = total
+        elif total != first_total or not page or page[0].id != rows[-1].id:
+            return None
+        fresh = page[1:] if rows else page
+        rows += fresh
+        if len(rows) == total or not fresh:
+            ids = {row.id for row in rows}
+            return rows if total in (None, len(rows)) and len(ids) == len(rows) else None
+
+
+def _total(reply: Reply) -> int | None:
+    text = reply.headers.get("x-total-count")
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise Misshapen(f"{reply.call} gives a total that is no number.")
+    return int(text)
+
+
+def unpaged(reply: Reply, shape: TypeAdapter[list[Row]]) -> list[Row]:
+    """A list that Looker does not page, so a link to a next page means that it has begun to."""
+    if "next" in reply.links:
+        raise Misshapen(f"{reply.call} has begun to page its answer; this version of Trueup reads only the first page.")
+    return shaped(reply, shape)
+
+
+def same_address(left: str | None, right: str) -> bool:
+    """As Looker compares addresses, and stricter than its search, which takes `_` and `%` for anything."""
+    return left is not None and _folded(left) == _folded(right)
+
+
+def _folded(address: str) -> str:
+    return unicodedata.normalize("NFKC", address).casefold()
+
+
+def with_address(reader: Reader, address: str) -> Sequence[UserRow]:
+    """Every account that has exactly this address, disabled ones too."""
+    found = whole(reader, "/users/search", USERS, 100, {"email": address, "fields": USER_FIELDS})
+    return [row for row in found if same_address(row.email, address)]

@@ -1,0 +1,169 @@
+"""What Trueup does to a Looker account, in steps of one mutation each, and what it tells a human to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from worker.core.identity import Account, Trait
+from worker.core.plan import Operation
+from worker.ports import Step, Task
+from worker.targets.looker.settings import Settings
+
+LOGIN = "login"
+
+
+def compile_steps(account: Account, tasks: Sequence[Task]) -> list[Step]:
+    """In the order in which they are made: lock out, rename, unlock, then all direct roles at once, then groups.
+
+    Looker sets direct roles only as a whole list, so all role tasks of an account are one step, which names the list
+    it expects to find. Groups are left before others are joined.
+    """
+    created = [task for task in tasks if task.operation is Operation.CREATE]
+    if created:
+        return _create(account, created[0])
+    made: list[Step] = []
+    for operation, single in _SINGLE.items():
+        made += [single(account, task) for task in tasks if task.operation is operation]
+    made += _roles(account, tasks)
+    made += [_leave(account, t) for t in _of(tasks, Operation.REVOKE, "group")]
+    made += [_join(account.id, t) for t in _of(tasks, Operation.GRANT, "group")]
+    return made
+
+
+def _of(tasks: Sequence[Task], operation: Operation, kind: str) -> list[Task]:
+    wanted = [t for t in tasks if t.operation is operation and t.entitlement and t.entitlement.kind == kind]
+    return sorted(wanted, key=lambda task: _id(task))
+
+
+def _id(task: Task) -> str:
+    assert task.entitlement is not None
+    return task.entitlement.id
+
+
+def _disable(account: Account, task: Task) -> Step:
+    return Step("disable", account.id, {}, (task.id,), f"disable Looker account {account.id}")
+
+
+def _enable(account: Account, task: Task) -> Step:
+    return Step("enable", account.id, {}, (task.id,), f"enable Looker account {account.id}")
+
+
+def _rename(account: Account, task: Task) -> Step:
+    fields = ", ".join(name.replace("_", " ") for name in sorted(task.fields))
+    return Step("rename", account.id, dict(task.fields), (task.id,), f"set the {fields} of Looker account {account.id}")
+
+
+_SINGLE: Mapping[Operation, Callable[[Account, Task], Step]] = {
+    Operation.DISABLE: _disable,
+    Operation.UPDATE: _rename,
+    Operation.ENABLE: _enable,
+}
+
+
+def _leave(account: Account, task: Task) -> Step:
+    sentence = f"remove Looker account {account.id} from group {_id(task)}"
+    return Step("leave group", account.id, {"group": _id(task)}, (task.id,), sentence)
+
+
+def _join(account_id: str, task: Task) -> Step:
+    return _join_group(account_id, _id(task), task.id)
+
+
+def _join_group(account_id: str, group: str, task_id: str) -> Step:
+    who = f"Looker account {account_id}" if account_id else "the new Looker account"
+    return Step("join group", account_id, {"group": group}, (task_id,), f"add {who} to group {group}")
+
+
+def _roles(account: Account, tasks: Sequence[Task]) -> list[Step]:
+    revokes, grants = _of(tasks, Operation.REVOKE, "role"), _of(tasks, Operation.GRANT, "role")
+    if not revokes and not grants:
+        return []
+    held = {e.id for e in account.entitlements if e.kind == "role"}
+    wanted = (held - {_id(t) for t in revokes}) | {_id(t) for t in grants}
+    return [_set_roles(account.id, held, wanted, tuple(t.id for t in (*revokes, *grants)))]
+
+
+def _set_roles(account_id: str, held: set[str], wanted: set[str], tasks: tuple[str, ...]) -> Step:
+    who = f"Looker account {account_id}" if account_id else "the new Looker account"
+    sentence = f"set the direct roles of {who} to {spoken(wanted)} (it holds {spoken(held)})"
+    return Step("set roles", account_id, {"expected": sorted(held), "roles": sorted(wanted)}, tasks, sentence)
+
+
+def spoken(roles: set[str]) -> str:
+    return ", ".join(sorted(roles)) or "none"
+
+
+def _create(account: Account, task: Task) -> list[Step]:
+    """The account exists after the first step and can be logged in to after the second; then it gets its rights."""
+    tasks = (task.id,)
+    names = {name: account.profile.get(name, "") for name in ("first_name", "last_name")}
+    roles = {e.id for e in account.entitlements if e.kind == "role"}
+    groups = sorted(e.id for e in account.entitlements if e.kind == "group")
+    return [
+        Step("create", "", {"email": account.login, **names}, tasks, "create a Looker account"),
+        Step("give email", "", {"email": account.login}, tasks, "give the new Looker account its e-mail login"),
+        *([_set_roles("", set(), roles, tasks)] if roles else []),
+        *(_join_group("", group, task.id) for group in groups),
+    ]
+
+
+# --- by hand
+
+
+def hands(settings: Settings, account: Account, task: Task, closed: Callable[[str, str], str]) -> Sequence[str]:
+    """Instructions where the API cannot do a task, or our settings do not let us; none where a step does it.
+
+    `closed` says why a role or group (kind, id) cannot be changed through the API.
+    """
+    match task.operation:
+        case Operation.CREATE if settings.create == "off":
+            return _make_account(settings, account)
+        case Operation.UPDATE if LOGIN in task.fields:
+            return _change_address(settings, account, task.fields[LOGIN])
+        case Operation.GRANT | Operation.REVOKE if task.entitlement:
+            return _change_right(settings, account, task, closed(task.entitlement.kind, task.entitlement.id))
+    return ()
+
+
+def _page(settings: Settings, account: Account) -> str:
+    return f"Open Admin > Users ({settings.url}/admin/users) and edit account {account.id}."
+
+
+def _make_account(settings: Settings, account: Account) -> Sequence[str]:
+    return (
+        f"Let {account.login} log in to Looker once over single sign-on, which makes the account; or add it in"
+        f" Admin > Users > Add Users ({settings.url}/admin/users) with exactly this address.",
+        "Give it no roles or groups by hand: Trueup finds it at its next look and grants what the policy says.",
+        "To let Trueup make such accounts itself, set `create: email` for this target.",
+    )
+
+
+def _change_address(settings: Settings, account: Account, address: str) -> Sequence[str]:
+    return (
+        f"Tell the person first: a changed address logs them out of Looker, and they are locked out until they follow"
+        f" the link that Looker mails to {address}.",
+        f"{_page(settings, account)} Change the e-mail address from {account.login or 'none'} to {address} and save.",
+        "If the account logs in over single sign-on only, let the person log in once instead, and see that Looker"
+        " shows the new address afterwards.",
+    )
+
+
+def _change_right(settings: Settings, account: Account, task: Task, closed: str) -> Sequence[str]:
+    assert task.entitlement is not None
+    kind, id = task.entitlement.kind, task.entitlement.id
+    verb = "gets" if task.operation is Operation.GRANT else "loses"
+    if closed:
+        return (
+            f"Trueup cannot change {kind} {id}: {closed}.",
+            f"Where {kind} {id} is assigned (at the identity provider, for a mirrored group), see to it that account"
+            f" {account.id} {verb} it. Looker takes a change of a mirrored group over at the person's next login.",
+        )
+    managed = {"role": Trait.ROLES_MANAGED, "group": Trait.GROUPS_MANAGED}.get(kind)
+    if managed in account.traits:
+        return (
+            f"The {kind}s of account {account.id} are managed by single sign-on: Looker refuses a direct change, or"
+            " undoes it at the next login.",
+            f"Change the mapping in Admin > Authentication ({settings.url}/admin), or the person's groups at the"
+            f" identity provider, so that the account {verb} {kind} {id} at its next login.",
+        )
+    return ()

@@ -1,0 +1,183 @@
+"""The connector itself: what the rest of Trueup asks of a Looker, put together from reading, steps and verbs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from worker.core.identity import Account, CatalogueItem, Person
+from worker.errors import Denied, Missing, Unavailable
+from worker.ports import Instance, Made, Notice, Step, TargetPage, Task
+from worker.targets.looker import reading, rows
+from worker.targets.looker.settings import Settings
+from worker.targets.looker.steps import LOGIN, compile_steps, hands
+
+if TYPE_CHECKING:
+    from worker.targets.looker.session import Session
+    from worker.targets.looker.verbs import Ground
+
+NAMES: Mapping[str, str] = {"first_name": "firstName", "last_name": "lastName"}  # Looker's field: the source's
+
+# A setting of single sign-on that undoes what we do, when it has this value, and what comes of it.
+FIGHTS: Mapping[str, tuple[bool, str]] = {
+    "set_roles_from_groups": (True, "sets people's roles from groups at every login, and undoes role changes"),
+    "allow_direct_roles": (False, "takes every directly granted role away at the person's next login"),
+    "allow_normal_group_membership": (
+        False,
+        "removes people from every group that is not mirrored at their next login",
+    ),
+    "auth_requires_role": (True, "lets nobody log in who has no role, so that a new account needs one first"),
+}
+
+
+class Looker:
+    """One Looker instance. Every method raises the errors of worker.errors only."""
+
+    type = "looker"
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        before_call: Callable[[], None] = lambda: None,
+        *,
+        first_pause: float = 0.5,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._before_call = before_call
+        self._first_pause = first_pause
+        self._opening = threading.Lock()
+        self._opened: Session | None = None
+        self._own = ""
+        self._closed: Mapping[tuple[str, str], str] | None = None
+
+    @property
+    def calls(self) -> int:
+        """Vendor calls so far."""
+        return self._opened.calls if self._opened else 0
+
+    @property
+    def _session(self) -> Session:
+        with self._opening:
+            if self._opened is None:
+                from worker.targets.looker.session import Session  # looker_sdk takes a second to load
+
+                self._opened = Session(self.name, self._settings, self._before_call, self._first_pause)
+            return self._opened
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+    # --- who and what is there
+
+    def instance(self) -> Instance:
+        """Looker has no id of its own: its host and the account of our key together are one."""
+        version = rows.shaped(self._session.read("/versions"), rows.VERSIONS).looker_release_version
+        own = self._own_id()
+        return Instance(f"{urlsplit(self._settings.url).netloc}/{own}", own, version)
+
+    def _own_id(self) -> str:
+        if not self._own:
+            asked = {"fields": "id"}
+            self._own = rows.shaped(self._session.read("/user", asked), rows.ID).id
+        return self._own
+
+    def probe(self) -> Iterator[Notice]:
+        """Six calls at most."""
+        own = self._own_id()
+        if not any(role.admin for role in reading.user_roles(self._session, own, direct=False)):
+            yield Notice(
+                f"The account of our API key (Looker user {own}) does not have the Admin role: Looker hides e-mail"
+                " addresses and disabled accounts from it, and lets it change no account.",
+                "Give that account the role Admin in Looker, under Admin > Users.",
+                fatal=True,
+            )
+            return
+        user = reading.read_user(self._session, own)
+        if user is not None and not user.is_service_account:
+            yield Notice(
+                f"Our API key belongs to a person's account (Looker user {own}), not to a service account.",
+                "Make a service account with the Admin role and give Trueup its key: a person's key ends with the person.",
+            )
+        for provider in ("saml", "oidc", "ldap"):
+            yield from self._single_sign_on(provider)
+
+    def _single_sign_on(self, provider: str) -> Iterator[Notice]:
+        try:
+            config = rows.shaped(self._session.read(f"/{provider}_config"), rows.SINGLE_SIGN_ON)
+        except (Denied, Missing) as error:  # Looker (Google Cloud core) does not show it
+            yield Notice(
+                f"The {provider.upper()} settings cannot be read: {error}", "Compare them with the docs by hand."
+            )
+            return
+        for setting, (bad, consequence) in FIGHTS.items():
+            if config.enabled and getattr(config, setting) is bad:
+                yield Notice(
+                    f"{provider.upper()} sign-on has {setting} {'on' if bad else 'off'}: it {consequence}.",
+                    f"Turn it {'off' if bad else 'on'} in Admin > Authentication > {provider.upper()}, or keep what it"
+                    " decides out of Trueup's policy.",
+                )
+
+    def observe(self) -> Iterator[TargetPage]:
+        world = reading.observe(self._session)
+        self._own = world.own
+        self._remember(world.tree.catalogue())
+        yield from world.pages()
+
+    def account(self, id: str) -> Account | None:
+        """As in an observation; None when a list of users says so too."""
+        try:
+            return reading.read_account(self._session, id, self._own_id())
+        except Missing as error:
+            raise Unavailable(f"Account {id} changed while it was read: {error}") from error
+
+    # --- who should have what
+
+    def login(self, person: Person) -> str:
+        """The e-mail address, in lower case."""
+        candidates = (person.text("email"), *(i.email for i in person.identities), person.text("login"))
+        return next((c.strip().lower() for c in candidates if "@" in c), "")
+
+    def profile(self, person: Person) -> Mapping[str, str]:
+        """Names that the source has; what it does not know, it does not take away."""
+        known = {ours: person.text(theirs) for ours, theirs in NAMES.items()}
+        return {name: value for name, value in known.items() if value}
+
+    # --- changing it
+
+    def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
+        """Tasks that `manual` has instructions for get no step: an address, and a creation that settings forbid."""
+        forbidden = self._settings.create == "off"
+        able = [t for t in tasks if LOGIN not in t.fields and not (forbidden and t.operation == "create")]
+        return compile_steps(account, able)
+
+    def apply(self, step: Step) -> Made:
+        from worker.targets.looker import verbs
+
+        return verbs.apply(self._ground(), step)
+
+    def settled(self, step: Step) -> Made:
+        from worker.targets.looker import verbs
+
+        return verbs.settled(self._ground(), step)
+
+    def _ground(self) -> Ground:
+        from worker.targets.looker.verbs import Ground
+
+        return Ground(self._session, self._own_id())
+
+    def manual(self, account: Account, task: Task) -> Sequence[str]:
+        """Needs the catalogue for roles and groups, and reads it once where this connector has not observed yet."""
+        return hands(self._settings, account, task, self._why_closed)
+
+    def _why_closed(self, kind: str, id: str) -> str:
+        if self._closed is None:
+            self._remember(reading.Tree.read(self._session).catalogue())
+        return (self._closed or {}).get((kind, id), "")
+
+    def _remember(self, catalogue: Sequence[CatalogueItem]) -> None:
+        self._closed = {(item.kind, item.id): item.closed for item in catalogue if item.closed}

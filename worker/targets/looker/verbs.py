@@ -1,0 +1,319 @@
+"""The steps on the wire: for each verb how to look whether it is so, and the one call that makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from worker.core.identity import Trait
+from worker.errors import Denied, Misshapen, Missing, Refused, Rejected, Unavailable, Unknown
+from worker.ports import Made, Outcome, Step
+from worker.rest import Reply
+from worker.targets.looker import reading, rows
+from worker.targets.looker.rows import UserRow
+from worker.targets.looker.session import Session, models
+from worker.targets.looker.steps import spoken
+
+UNTOUCHABLE = (Trait.OURSELVES, Trait.SUPPORT, Trait.EMBED, Trait.SERVICE)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was read: as short text, whether it is what the step wants, and why it may not be touched ("" if it may)."""
+
+    text: str
+    done: bool = False
+    refusal: str = ""
+    account_id: str = ""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a step is made: an authenticated session, and the id of its own account."""
+
+    session: Session
+    own: str
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`make` gives the id of the account it made ("" when it made none). `find` looks for what a lost call left, where
+    that is another question than whether the step may be made."""
+
+    look: Callable[[Ground, Step], Sight]
+    make: Callable[[Ground, Step], tuple[str, Reply]]
+    find: Callable[[Ground, Step], Sight] | None = None
+
+
+def apply(ground: Ground, step: Step) -> Made:
+    """Look, change, look again. See ports.Target.apply."""
+    verb = _verb(step)
+    before = verb.look(ground, step)
+    if before.done:
+        return Made(Outcome.ALREADY_SO, "", before.text, before.text, account_id=before.account_id)
+    if before.refusal:
+        raise Refused(f"Not done: {step.sentence}. {before.refusal}")
+    try:
+        made, reply = verb.make(ground, step)
+    except Rejected as refused:
+        return _after_a_no(ground, step, verb, before, refused)
+    after = _look_back(ground, replace(step, account_id=made) if made else step, verb)
+    if not after.done:
+        raise Rejected(
+            f"{reply.call} was answered with {reply.status}, and yet it is not so: {step.sentence};"
+            f" Looker shows {after.text}.",
+            reply.status,
+        )
+    return Made(Outcome.APPLIED, "", before.text, after.text, reply.request_id, made or after.account_id)
+
+
+def settled(ground: Ground, step: Step) -> Made:
+    """What became of a step whose answer we never had."""
+    verb = _verb(step)
+    sight = (verb.find or verb.look)(ground, step)
+    outcome = Outcome.FOUND_APPLIED if sight.done else Outcome.FOUND_NOT_APPLIED
+    return Made(outcome, "" if sight.done else sight.refusal, after=sight.text, account_id=sight.account_id)
+
+
+def _verb(step: Step) -> Verb:
+    if step.verb not in VERBS:
+        raise Refused(f"Looker has no step called {step.verb!r}; it was made by another version of Trueup. Plan again.")
+    if not step.account_id and step.verb != "create":
+        raise Refused(f"Not done: {step.sentence}. It names no account; the account was not created before it.")
+    return VERBS[step.verb]
+
+
+def _after_a_no(ground: Ground, step: Step, verb: Verb, before: Sight, refused: Rejected) -> Made:
+    """Somebody may have done it in the meantime; or Looker's no is about us, not about this step."""
+    if refused.status == 403 and not any(role.admin for role in _own_roles(ground)):
+        raise Denied(f"{refused} The account of our API key has no Admin role any more; give it back.") from refused
+    now = verb.look(ground, step)
+    if not now.done:
+        raise refused
+    return Made(Outcome.ALREADY_SO, "somebody else did it meanwhile", before.text, now.text, account_id=now.account_id)
+
+
+def _own_roles(ground: Ground) -> list[rows.RoleRow]:
+    return reading.user_roles(ground.session, ground.own, direct=False)
+
+
+def _look_back(ground: Ground, step: Step, verb: Verb) -> Sight:
+    try:
+        return verb.look(ground, step)
+    except (Unavailable, Denied, Missing, Misshapen) as error:
+        raise Unknown(f"It was sent, and could not be read back: {step.sentence}. {error}") from error
+
+
+def _text(step: Step, name: str) -> str:
+    value = step.args.get(name)
+    if not isinstance(value, str):
+        raise Refused(f"Not done: {step.sentence}. The step has no text called {name}; plan again.")
+    return value
+
+
+def _texts(step: Step, name: str) -> set[str]:
+    value = step.args.get(name)
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise Refused(f"Not done: {step.sentence}. The step has no list called {name}; plan again.")
+    return set(value)
+
+
+# --- looking
+
+_GONE = Sight("no account", refusal="The account does not exist any more.")
+
+
+def _untouchable(user: UserRow, own: str) -> str:
+    """The last line of defence: whatever was planned, these are never changed."""
+    found = [trait for trait in UNTOUCHABLE if trait in reading.traits_of(user, own)]
+    return f"Account {user.id} is never touched: {found[0]}." if found else ""
+
+
+def _look_at(
+    ground: Ground, step: Step, seen: Callable[[UserRow], tuple[str, bool]], refusal: Callable[[UserRow], str]
+) -> Sight:
+    user = reading.read_user(ground.session, step.account_id)
+    if user is None:
+        return _GONE
+    text, done = seen(user)
+    return Sight(text, done, _untouchable(user, ground.own) or refusal(user))
+
+
+def _standing(wanted: bool) -> Callable[[Ground, Step], Sight]:
+    def look(ground: Ground, step: Step) -> Sight:
+        def seen(user: UserRow) -> tuple[str, bool]:
+            return "disabled" if user.is_disabled else "active", user.is_disabled is not wanted
+
+        return _look_at(ground, step, seen, lambda _: "")
+
+    return look
+
+
+def _look_names(ground: Ground, step: Step) -> Sight:
+    wanted = _names(step)
+
+    def seen(user: UserRow) -> tuple[str, bool]:
+        now = {name: getattr(user, name) or "" for name in wanted}
+        return "; ".join(f"{name}: {value}" for name, value in now.items()), now == wanted
+
+    return _look_at(ground, step, seen, lambda _: "")
+
+
+NAMES = ("first_name", "last_name")
+
+
+def _names(step: Step) -> dict[str, str]:
+    strange = set(step.args) - {*NAMES, "email"}
+    if strange:
+        raise Refused(f"Not done: {step.sentence}. A Looker account has no field {', '.join(sorted(strange))}.")
+    return {name: _text(step, name) for name in NAMES if name in step.args}
+
+
+def _look_roles(ground: Ground, step: Step) -> Sight:
+    expected, wanted = _texts(step, "expected"), _texts(step, "roles")
+    user = reading.read_user(ground.session, step.account_id)
+    if user is None:
+        return _GONE
+    held = {role.id for role in reading.user_roles(ground.session, step.account_id, direct=True)}
+    refusal = _untouchable(user, ground.own)
+    if user.roles_managed:
+        refusal = refusal or "Its roles are managed by single sign-on."
+    if held != expected:
+        refusal = refusal or (
+            f"It holds the direct roles {spoken(held)} now, not {spoken(expected)} as the plan saw; plan again."
+        )
+    return Sight(f"roles: {spoken(held)}", held == wanted, refusal)
+
+
+def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
+    def look(ground: Ground, step: Step) -> Sight:
+        user = reading.read_user(ground.session, step.account_id)
+        if user is None:
+            return _GONE
+        id = _text(step, "group")
+        try:
+            asked = {"fields": rows.GROUP_FIELDS}
+            group = rows.shaped(ground.session.read(f"/groups/{id}", asked), rows.GROUP)
+        except Missing:
+            return Sight("no group", not wanted, f"Group {id} does not exist any more.")
+        refusal = _untouchable(user, ground.own)
+        if group.closed:
+            refusal = refusal or f"Group {id} cannot be changed here: {group.closed}."
+        if wanted and not user.allow_normal_group_membership:
+            refusal = refusal or "Its groups are managed by single sign-on."
+        member = reading.is_member(ground.session, step.account_id, id)
+        return Sight(f"{'in' if member else 'not in'} group {id}", member is wanted, refusal)
+
+    return look
+
+
+def _look_created(ground: Ground, step: Step) -> Sight:
+    """Before: nobody has the address. After: the account whose id Looker gave."""
+    if step.account_id:
+        return _look_names(ground, step)
+    if holders := rows.with_address(ground.session, _text(step, "email")):
+        who = ", ".join(f"{u.id} ({'disabled' if u.is_disabled else 'active'})" for u in holders)
+        return Sight(f"account {who}", refusal=f"The address belongs to account {who} already; link that one.")
+    return _shell(ground, step)
+
+
+def _find_created(ground: Ground, step: Step) -> Sight:
+    """A lost creation left an empty account of that name; with the next step it had the address too."""
+    holders = rows.with_address(ground.session, _text(step, "email"))
+    if len(holders) == 1 and all((getattr(holders[0], name) or "") == value for name, value in _names(step).items()):
+        return Sight(f"account {holders[0].id}", True, account_id=holders[0].id)
+    if not holders and (sight := _shell(ground, step)).refusal:
+        raise Unknown(f"It cannot be told whether this was done: {step.sentence}. {sight.refusal}")
+    return Sight("no account") if holders else sight
+
+
+def _shell(ground: Ground, step: Step) -> Sight:
+    """An account that nobody can log in to and that holds nothing, but has the name: what our own lost call left."""
+    names = _names(step)
+    if not any(names.values()):
+        return Sight("no account", refusal="Without a name, a lost account could not be found again.")
+    shells = reading.shells(ground.session, names)
+    if len(shells) > 1:
+        return Sight("no account", refusal=f"Accounts {', '.join(shells)} are empty and of that name; delete them.")
+    return Sight(f"account {shells[0]}", True, account_id=shells[0]) if shells else Sight("no account")
+
+
+def _look_email(ground: Ground, step: Step) -> Sight:
+    address = _text(step, "email")
+    user = reading.read_user(ground.session, step.account_id)
+    if user is None:
+        return _GONE
+    refusal = _untouchable(user, ground.own)
+    if user.email:
+        refusal = refusal or "It has an address already, and changing one locks the person out."
+    elif others := rows.with_address(ground.session, address):
+        refusal = refusal or f"The address belongs to account {others[0].id} already."
+    return Sight("with e-mail" if user.email else "no e-mail", rows.same_address(user.email, address), refusal)
+
+
+# --- making
+
+
+def _made(answer: tuple[object, Reply]) -> tuple[str, Reply]:
+    return "", answer[1]
+
+
+def _write_user(ground: Ground, step: Step, **fields: object) -> tuple[str, Reply]:
+    body = models.WriteUser(**fields)
+    return _made(ground.session.write(lambda sdk: sdk.update_user(step.account_id, body, fields="id")))
+
+
+def _disable(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_user(ground, step, is_disabled=True)
+
+
+def _enable(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_user(ground, step, is_disabled=False)
+
+
+def _rename(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_user(ground, step, **_names(step))
+
+
+def _set_roles(ground: Ground, step: Step) -> tuple[str, Reply]:
+    wanted = sorted(_texts(step, "roles"))
+    return _made(ground.session.write(lambda sdk: sdk.set_user_roles(step.account_id, wanted, fields="id")))
+
+
+def _join(ground: Ground, step: Step) -> tuple[str, Reply]:
+    body = models.GroupIdForGroupUserInclusion(user_id=step.account_id)
+    return _made(ground.session.write(lambda sdk: sdk.add_group_user(_text(step, "group"), body)))
+
+
+def _leave(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _made(ground.session.write(lambda sdk: sdk.delete_group_user(_text(step, "group"), step.account_id)))
+
+
+def _create(ground: Ground, step: Step) -> tuple[str, Reply]:
+    body = models.WriteUser(**_names(step))
+    user, reply = ground.session.write(lambda sdk: sdk.create_user(body, fields="id"))
+    if not isinstance(user.id, str) or not user.id:
+        raise Unknown(f"{reply.call} answered without an id; an account may or may not have been made.")
+    return user.id, reply
+
+
+def _give_email(ground: Ground, step: Step) -> tuple[str, Reply]:
+    body = models.WriteCredentialsEmail(email=_text(step, "email"))
+    # Only the address is asked back: a whole credential holds one-time links that let anybody in.
+    return _made(
+        ground.session.write(lambda sdk: sdk.create_user_credentials_email(step.account_id, body, fields="email"))
+    )
+
+
+VERBS: Mapping[str, Verb] = {
+    "disable": Verb(_standing(False), _disable),
+    "enable": Verb(_standing(True), _enable),
+    "rename": Verb(_look_names, _rename),
+    "set roles": Verb(_look_roles, _set_roles),
+    "join group": Verb(_membership(True), _join),
+    "leave group": Verb(_membership(False), _leave),
+    "create": Verb(_look_created, _create, _find_created),
+    "give email": Verb(_look_email, _give_email),
+}
+
+__all__ = ["VERBS", "Ground", "apply", "settled"]
