@@ -223,31 +223,23 @@ class CompiledPolicy:
         return sorted(found)
 
     def _add_up(self, yes: list[int], unknown: list[int], today: date) -> Deserved:
-        given: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
-        frozen: dict[str, dict[Entitlement, str]] = {}
-        expired: dict[str, dict[Entitlement, tuple[str, date]]] = {}
         matched, unsure = [self._resolved[n] for n in yes], [self._resolved[n] for n in unknown]
-        for one in matched:
-            if not _over(one.rule, today):
-                for target, entitlement in one.gives:
-                    rules = given.setdefault(target, {}).get(entitlement, ())
-                    given[target][entitlement] = (*rules, one.rule.name)
-        doubtful = [(one, one.keeps) for one in matched] + [(one, one.gives + one.keeps) for one in unsure]
-        for one, held in doubtful:
-            for target, entitlement in held if not _over(one.rule, today) else ():
+        standing = [one for one in matched if not _over(one.rule, today)]
+        given: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
+        for one in standing:
+            for target, entitlement in one.gives:
+                there = given.setdefault(target, {})
+                there[entitlement] = (*there.get(entitlement, ()), one.rule.name)
+        frozen: dict[str, dict[Entitlement, str]] = {}
+        doubtful = [(one, one.gives + one.keeps) for one in unsure if not _over(one.rule, today)]
+        for one, held in [(one, one.keeps) for one in standing] + doubtful:
+            for target, entitlement in held:
                 if entitlement not in given.get(target, {}):
                     frozen.setdefault(target, {}).setdefault(entitlement, one.rule.name)
-        for one in matched:
-            until = one.rule.until
-            for target, entitlement in one.gives + one.keeps if until and _over(one.rule, today) else ():
-                if until and entitlement not in given.get(target, {}) and entitlement not in frozen.get(target, {}):
-                    expired.setdefault(target, {})[entitlement] = _later(
-                        expired[target].get(entitlement), (one.rule.name, until)
-                    )
         return Deserved(
             MappingProxyType(given),
             MappingProxyType(frozen),
-            MappingProxyType(expired),
+            MappingProxyType(_expired(matched, today, given, frozen)),
             tuple(one.rule.name for one in matched),
             tuple(one.rule.name for one in unsure),
         )
@@ -257,8 +249,16 @@ def _over(rule: Rule, today: date) -> bool:
     return rule.until is not None and today > rule.until
 
 
-def _later(known: tuple[str, date] | None, found: tuple[str, date]) -> tuple[str, date]:
-    return found if known is None or found[1] > known[1] else known
+def _expired(
+    matched: Sequence[_Resolved], today: date, *still: Mapping[str, Mapping[Entitlement, object]]
+) -> dict[str, dict[Entitlement, tuple[str, date]]]:
+    """What rules that are over gave and nothing else gives or freezes, with the rule that gave it last."""
+    found: dict[str, dict[Entitlement, tuple[str, date]]] = {}
+    for one in sorted((m for m in matched if _over(m.rule, today)), key=lambda m: m.rule.until or today):
+        for target, entitlement in one.gives + one.keeps:
+            if not any(entitlement in held.get(target, {}) for held in still):
+                found.setdefault(target, {})[entitlement] = (one.rule.name, one.rule.until or today)
+    return found
 
 
 def compile_policy(

@@ -47,7 +47,8 @@ TRANSPORT = frozenset({"ca_file", "timeout"})
 
 @dataclass(frozen=True)
 class Loaded:
-    """A trueup.yaml that is right. `sources` and `targets` are the connectors' own settings, in the order as written.
+    """A trueup.yaml that is right. `sources` and `targets` are the connectors' own settings, in the order as written;
+    `grants` by target its model for naming entitlements, with `references()`.
 
     `places` are file:line by key (`rules[3].give`). `policy_hash` covers what decisions depend on, `settings_hash`
     everything that the file says; secrets enter as their references. `warnings` are sentences.
@@ -57,6 +58,7 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, BaseModel]
     targets: Mapping[str, BaseModel]
+    grants: Mapping[str, Any]
     rules: tuple[Rule, ...]
     privileged: Mapping[str, tuple[Reference, ...]]
     released: Mapping[str, tuple[Reference, ...]]
@@ -141,6 +143,7 @@ class _Reading:
             settings,
             MappingProxyType(sources),
             MappingProxyType(targets),
+            MappingProxyType(self._parts.grants),
             rules,
             MappingProxyType(privileged),
             MappingProxyType(released),
