@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from sqlalchemy import text
@@ -25,6 +25,7 @@ from worker.core.identity import (
     Standing,
     Trait,
 )
+from worker.store.bulk import streamed
 from worker.store.staging import (
     Merged,
     Snapshot,
@@ -33,7 +34,6 @@ from worker.store.staging import (
     discard_snapshot,
     merge_source,
     merge_target,
-    planned_for_all_rows,
     snapshot,
     stage_source,
     stage_target,
@@ -64,8 +64,6 @@ __all__ = [
     "start_snapshot",
 ]
 
-_ROWS_AT_ONCE = 1000
-
 
 # --- sources ---------------------------------------------------------------------------------------------------------
 
@@ -88,7 +86,7 @@ _IDENTITY = "i.source, i.id, i.standing, i.status, i.login, i.email, i.attribute
 def identities(session: Session, source: str) -> Iterator[Identity]:
     """The identities of a source, by id; streamed."""
     statement = f"SELECT {_IDENTITY} FROM identity i WHERE i.source = :source AND i.valid_to IS NULL ORDER BY i.id"
-    return (_identity(*row) for row in _streamed(session, statement, {"source": source}))
+    return (_identity(*row) for row in _each(session, statement, {"source": source}))
 
 
 def identity(session: Session, source: str, id: str) -> Identity | None:
@@ -130,7 +128,7 @@ def people(session: Session, sources: Sequence[str], authority: str | None = Non
     `sources` stand in order of precedence. Of several, `authority` decides who has departed. `unsure` is left empty:
     whether a source is certified is not known here.
     """
-    return _people(_streamed(session, _PEOPLE, {"sources": list(sources)}), authority)
+    return _people(_each(session, _PEOPLE, {"sources": list(sources)}), authority)
 
 
 def person(session: Session, id: str, sources: Sequence[str], authority: str | None = None) -> Person | None:
@@ -208,7 +206,7 @@ ORDER BY a.id COLLATE "C"
 
 def accounts(session: Session, target: str) -> Iterator[Account]:
     """The accounts of a target with their direct entitlements, by id; streamed."""
-    return _accounts(_streamed(session, _ACCOUNTS, {"target": target}))
+    return _accounts(_each(session, _ACCOUNTS, {"target": target}))
 
 
 def account_rows_of(session: Session, target: str, ids: Sequence[str]) -> dict[str, Account]:
@@ -247,7 +245,5 @@ def catalogue(session: Session, target: str) -> Catalogue:
     return Catalogue(tuple(CatalogueItem(*row) for row in rows))
 
 
-def _streamed(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:
-    options = {"yield_per": _ROWS_AT_ONCE}
-    with planned_for_all_rows(session):
-        return iter(session.connection().execute(text(statement), parameters, execution_options=options))
+def _each(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:
+    return chain.from_iterable(streamed(session, statement, parameters))

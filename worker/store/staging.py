@@ -9,19 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import psycopg
 from sqlalchemy import text
 from sqlmodel import Session
 
 from worker.core.identity import Account, Identity
 from worker.errors import Refused
 from worker.ports import Check, SourcePage, TargetPage
+from worker.store.bulk import copied, planned_for_all_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +187,8 @@ def _stage(
     _add_checks(session, snapshot_id, open_.checks, checks)
     for kind, batch in zip(kinds, rows, strict=True):
         if batch:
-            _copy(session, kind, snapshot_id, batch)
+            into = f"staged_{kind.table} (snapshot_id, {kind.columns})"
+            copied(session, into, ((str(snapshot_id), *map(_clean, row)) for row in batch))
 
 
 def _add_checks(session: Session, snapshot_id: uuid.UUID, known: dict[str, Any], checks: Iterable[Check]) -> None:
@@ -201,16 +201,6 @@ def _add_checks(session: Session, snapshot_id: uuid.UUID, known: dict[str, Any],
             text("UPDATE snapshot SET checks = CAST(:checks AS jsonb) WHERE id = :snapshot"),
             {"checks": orjson.dumps(added).decode(), "snapshot": snapshot_id},
         )
-
-
-def _copy(session: Session, kind: _Kind, snapshot_id: uuid.UUID, rows: Iterable[tuple[object, ...]]) -> None:
-    driver = session.connection().connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)
-    snapshot = str(snapshot_id)
-    statement = f"COPY staged_{kind.table} (snapshot_id, {kind.columns}) FROM STDIN"
-    with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-        for row in rows:
-            copy.write_row((snapshot, *map(_clean, row)))
 
 
 # --- making it current: staging into the mirror ----------------------------------------------------------------------
@@ -273,18 +263,6 @@ def _merge(session: Session, snapshot_id: uuid.UUID, now: dt.datetime, kinds: Se
     )  # fmt: skip
     _clear_staging(session, snapshot_id, kinds)
     return Merged(closed, opened)
-
-
-@contextmanager
-def planned_for_all_rows(session: Session) -> Iterator[None]:
-    """Statements here are planned for whole tables. Freshly filled ones have no statistics yet, and a planner that
-    believes them empty would compare each row with each: minutes instead of a second."""
-    wholesale = {"enable_nestloop": "off", "cursor_tuple_fraction": "1"}
-    for name, value in wholesale.items():
-        session.execute(text(f"SET LOCAL {name} = {value}"))
-    yield
-    for name in wholesale:
-        session.execute(text(f"SET LOCAL {name} TO DEFAULT"))
 
 
 def _mergeable(session: Session, snapshot_id: uuid.UUID) -> Snapshot:
