@@ -103,9 +103,8 @@ LOOKER_GROUPS = (
     LookerGroupSpec("12", "Data", (), ("User",)),
     LookerGroupSpec("13", "Data Leads", ("Data",), ("Scheduler",)),
     LookerGroupSpec("14", "Finance", (), ("Finance Viewer",)),
-    LookerGroupSpec("15", "Auditors", (), ("Finance Viewer",)),
-    LookerGroupSpec("16", "Running Club"),
-    LookerGroupSpec("17", "Okta Sales", (), ("Viewer",), mirrored=True),
+    LookerGroupSpec("15", "Running Club"),
+    LookerGroupSpec("16", "Okta Sales", (), ("Viewer",), mirrored=True),
 )
 
 _VIEW = ("view_project", "view_build_configuration_settings")
@@ -200,7 +199,7 @@ rules:
     owner: finance@acme.example
   - name: audit season
     when: {group: Audit Season}
-    give: [{looker: {groups: [Auditors]}}]
+    give: [{looker: {groups: [Finance]}}]
     until: 2026-06-30
     owner: finance@acme.example
     why: the yearly audit, over since

@@ -64,8 +64,8 @@ def _extra_role(hire: Hire, _: Town) -> tuple[str, str]:
 
 
 def _extra_group(hire: Hire, _: Town) -> tuple[str, str]:
-    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Auditors"))
-    return "looker", "is in group Auditors, which the policy does not give"
+    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Finance"))
+    return "looker", "is in group Finance, which the policy does not give"
 
 
 def _extra_project(hire: Hire, _: Town) -> tuple[str, str]:
@@ -128,8 +128,8 @@ def _mixed_case(hire: Hire, _: Town) -> tuple[str, str]:
 
 def _expired(hire: Hire, _: Town) -> tuple[str, str]:
     hire.groups.append(acme.AUDIT_SEASON)
-    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Auditors"))
-    return "looker", "is in group Auditors by a rule that ended on 2026-06-30"
+    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Finance"))
+    return "looker", "is in group Finance by a rule that ended on 2026-06-30"
 
 
 def _case_pair(hire: Hire, town: Town) -> tuple[str, str]:
@@ -195,7 +195,7 @@ def _cyrillic(hire: Hire, town: Town) -> tuple[str, str]:
 
 def _unknown_status(hire: Hire, _: Town) -> tuple[str, str]:
     hire.status = "ACTIVATING"
-    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Auditors"))
+    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Finance"))
     return "okta", "has a status that nobody knows: nothing is given, nothing taken"
 
 
@@ -206,7 +206,7 @@ def _pre_hire(hire: Hire, _: Town) -> tuple[str, str]:
 
 def _early_account(hire: Hire, _: Town) -> tuple[str, str]:
     hire.status = "STAGED"
-    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Auditors"))
+    hire.looker = replace(_looker(hire), groups=(*_looker(hire).groups, "Finance"))
     return "okta", "has not started yet and has an account already, of which nothing is taken"
 
 

@@ -37,6 +37,7 @@ targets:
     url: {looker}
     client_id: ${{env:SANDBOX_LOOKER_ID}}
     client_secret: ${{env:SANDBOX_LOOKER_SECRET}}
+    create: email
   teamcity:
     type: teamcity
     url: {teamcity}
