@@ -1,0 +1,155 @@
+"""Everything that is read from TeamCity: whole, or it raises."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin
+
+from worker.errors import Denied, Misshapen, Missing
+from worker.rest import Rest
+from worker.targets.teamcity import wire
+from worker.targets.teamcity.privileges import Powers
+from worker.targets.teamcity.wire import WholeUser, by_id, by_username
+
+WHOLE_LISTS = 3  # how often a list that moved while it was read is read again
+PAGE_OF_PROJECTS = 1000
+
+
+class Reading:
+    """Reads one server over `rest`. `name` is the target's, for messages."""
+
+    def __init__(self, name: str, rest: Rest) -> None:
+        self.name = name
+        self._rest = rest
+        self._own_id = ""
+        self._own_rights: frozenset[str] | None = None
+
+    def server(self) -> wire.Server:
+        return wire.read(wire.Server, self._rest.get("app/rest/server", {"fields": "internalId,version"}))
+
+    def own_id(self) -> str:
+        """The account that our token belongs to; it cannot change while we run."""
+        if not self._own_id:
+            reply = self._rest.get("app/rest/users/current", {"fields": "id,username"})
+            self._own_id = str(wire.read(wire.OwnUser, reply).id)
+        return self._own_id
+
+    def own_rights(self) -> frozenset[str]:
+        """Our global permissions, in lower case, as left by the limits of our token. Read once."""
+        if self._own_rights is None:
+            fields = "permissionAssignment(isGlobalScope,permission(id))"
+            reply = self._rest.get("app/rest/users/current/permissions", {"fields": fields})
+            rows = wire.read(wire.PermissionAssignments, reply).permissionAssignment
+            self._own_rights = frozenset(row.permission.id.lower() for row in rows if row.isGlobalScope)
+        return self._own_rights
+
+    def authentication(self) -> wire.AuthSettings | None:
+        """None when our credentials may not see the server's settings, which they need for nothing else."""
+        try:
+            return wire.read(wire.AuthSettings, self._rest.get("app/rest/server/authSettings"))
+        except (Denied, Missing):
+            return None
+
+    def users(self) -> list[WholeUser]:
+        """Every user, in one answer.
+
+        Not in pages: an offset locator has no total and no promised order, so a user deleted meanwhile shifts another
+        one out of sight, and nothing shows it. Without a count TeamCity lists all users from one snapshot; a narrow
+        `fields` keeps 100,000 of them well under the size limit. Should a server page after all, or a user come while
+        we read, then something lies beyond the last row: that is asked, and the list read again.
+        """
+        for _ in range(WHOLE_LISTS):
+            reply = self._rest.get("app/rest/users", {"fields": f"count,nextHref,user({wire.USER_FIELDS})"})
+            answer = wire.read(wire.Users, reply)
+            _complete(answer.count, len(answer.user), answer.nextHref, reply.call)
+            users = [WholeUser(row, self.name) for row in answer.user]
+            _unique([user.id for user in users], reply.call)
+            if not self._more_users(len(users)):
+                return users
+        raise Misshapen(
+            f"{self.name} listed its users {WHOLE_LISTS} times, and each time there was one more behind the last."
+            " Either a proxy cuts the list, or accounts are created without a pause; try again later."
+        )
+
+    def _more_users(self, seen: int) -> bool:
+        parameters = {"locator": f"start:{seen},count:1", "fields": "count,user(id,username)"}
+        return bool(wire.read(wire.Users, self._rest.get("app/rest/users", parameters)).user)
+
+    def powers(self) -> Powers:
+        """All roles and all groups, and what follows from them."""
+        reply = self._rest.get("app/rest/roles", {"fields": wire.ROLE_FIELDS})
+        roles = wire.read(wire.Roles, reply)
+        _complete(roles.count, len(roles.role), roles.nextHref, reply.call)
+        _unique([role.id for role in roles.role], reply.call)
+        reply = self._rest.get("app/rest/userGroups", {"fields": wire.GROUP_FIELDS})
+        groups = wire.read(wire.Groups, reply)
+        _complete(groups.count, len(groups.group), groups.nextHref, reply.call)
+        _unique([group.key for group in groups.group], reply.call)
+        return Powers({r.id: r for r in roles.role}, {g.key: g for g in groups.group})
+
+    def projects(self) -> list[str]:
+        """External ids of the projects that we may see, page by page along `nextHref`."""
+        fields = "count,nextHref,project(id)"
+        reply = self._rest.get("app/rest/projects", {"locator": f"count:{PAGE_OF_PROJECTS}", "fields": fields})
+        found: list[str] = []
+        visited: set[str] = set()
+        while True:
+            page = wire.read(wire.Projects, reply)
+            if page.count != len(page.project):
+                raise Misshapen(f"{reply.call} counts {page.count} projects and lists {len(page.project)}.")
+            found.extend(project.id for project in page.project)
+            if not page.nextHref:
+                return found
+            if page.nextHref in visited:
+                raise Misshapen(f"{reply.call} leads round in a circle: its next page was read before.")
+            visited.add(page.nextHref)
+            reply = self._rest.get(self._absolute(page.nextHref))
+
+    def user(self, id: str) -> WholeUser | None:
+        """One user by id, with every detail; None when there is none (and not merely none that we may see)."""
+        return self._one(by_id(id))
+
+    def named(self, username: str) -> WholeUser | None:
+        """The user of that name, whatever its case."""
+        found = self._one(by_username(username))
+        if found is not None and found.username.casefold() != username.casefold():
+            raise Misshapen(f"{self.name} was asked for one user name and answered with another one (id {found.id}).")
+        return found
+
+    def _one(self, path: str) -> WholeUser | None:
+        try:
+            reply = self._rest.get(path, {"fields": wire.USER_FIELDS})
+        except Missing:
+            self._check_sight()
+            return None
+        return WholeUser(wire.read(wire.UserRow, reply), self.name)
+
+    def _check_sight(self) -> None:
+        """TeamCity answers 404 for a user it hides as for one it lacks; whoever may list users is told the truth."""
+        parameters = {"locator": "start:0,count:1", "fields": "count,user(id,username)"}
+        wire.read(wire.Users, self._rest.get("app/rest/users", parameters))
+
+    def tokens(self, id: str) -> tuple[str, ...]:
+        """The names of a user's access tokens."""
+        reply = self._rest.get(f"{by_id(id)}/tokens", {"fields": "token(name)"})
+        return tuple(sorted(token.name for token in wire.read(wire.Tokens, reply).token))
+
+    def group_exists(self, key: str) -> bool:
+        try:
+            self._rest.get(f"app/rest/userGroups/{wire.segment(f'key:{key}')}", {"fields": "key"})
+        except Missing:
+            return False
+        return True
+
+    def _absolute(self, href: str) -> str:
+        """`nextHref` is server-relative and holds the context path already; another host is refused by Rest."""
+        return urljoin(self._rest.base_url, href)
+
+
+def _complete(count: int, seen: int, next_href: str | None, call: str) -> None:
+    if next_href or count != seen:
+        raise Misshapen(f"{call} counts {count} and lists {seen}; a list that is not whole is not used.")
+
+
+def _unique(ids: list[str], call: str) -> None:
+    if len(set(ids)) != len(ids):
+        raise Misshapen(f"{call} lists the same id twice; a list that moved while it was read is not used.")
