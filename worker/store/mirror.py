@@ -26,19 +26,18 @@ from worker.core.identity import (
     Trait,
 )
 from worker.store.bulk import streamed
+from worker.store.snapshots import Snapshot, current_snapshot, snapshot
 from worker.store.staging import (
     Merged,
-    Snapshot,
     counts,
-    current_snapshot,
     discard_snapshot,
     merge_source,
     merge_target,
-    snapshot,
     stage_source,
     stage_target,
     staged_counts,
     start_snapshot,
+    unseen,
 )
 
 __all__ = [
@@ -62,6 +61,7 @@ __all__ = [
     "stage_target",
     "staged_counts",
     "start_snapshot",
+    "unseen",
 ]
 
 

@@ -21,19 +21,8 @@ from worker.core.identity import Account, Identity
 from worker.errors import Refused
 from worker.ports import Check, SourcePage, TargetPage
 from worker.store.bulk import copied, planned_for_all_rows
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One whole read of a connector. `certified_at` is when it became current; None before."""
-
-    id: uuid.UUID
-    connector: str
-    started_at: dt.datetime
-    certified_at: dt.datetime | None
-    counts: Mapping[str, int]
-    checks: tuple[Check, ...]
-    failure: str
+from worker.store.snapshots import Snapshot
+from worker.store.snapshots import snapshot as snapshot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +210,36 @@ def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
     return {noun: count for noun, count in found.items() if count}
 
 
+_RECOGNIZED = {
+    "people": "staged_identity i WHERE lower(wanted) IN (lower(i.login), lower(i.email)) OR wanted = i.id",
+    "groups": "staged_source_group i WHERE wanted IN (i.name, i.id)",
+    "accounts": "staged_account i WHERE lower(wanted) IN (lower(i.login), lower(i.email)) OR wanted = i.id",
+}
+
+
+def unseen(
+    session: Session,
+    snapshot_id: uuid.UUID,
+    *,
+    people: Sequence[str] = (),
+    groups: Sequence[str] = (),
+    accounts: Sequence[str] = (),
+) -> list[str]:
+    """Which of these have not been staged: people and accounts by login, e-mail or id, groups by name or id."""
+    missing: list[str] = []
+    for noun, names in {"people": people, "groups": groups, "accounts": accounts}.items():
+        table, condition = _RECOGNIZED[noun].split(" WHERE ")
+        missing += session.scalars(
+            text(
+                "SELECT wanted FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS asked (wanted, place)"
+                f" WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE i.snapshot_id = :snapshot AND ({condition}))"
+                " ORDER BY place"
+            ),
+            {"names": list(names), "snapshot": snapshot_id},
+        )
+    return missing
+
+
 def merge_source(session: Session, snapshot_id: uuid.UUID, now: dt.datetime) -> Merged:
     """Make a certified pull the current one. Raises Refused, and changes nothing, when it is not whole or not sound."""
     return _merge(session, snapshot_id, now, _SOURCE_KINDS)
@@ -266,12 +285,10 @@ def _merge(session: Session, snapshot_id: uuid.UUID, now: dt.datetime, kinds: Se
 
 
 def _mergeable(session: Session, snapshot_id: uuid.UUID) -> Snapshot:
-    found = session.execute(
-        text(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE id = :snapshot FOR UPDATE"), {"snapshot": snapshot_id}
-    ).one_or_none()
-    if found is None:
+    session.execute(text("SELECT 1 FROM snapshot WHERE id = :id FOR UPDATE"), {"id": snapshot_id})
+    snapshot = snapshot_of(session, snapshot_id)
+    if snapshot is None:
         raise Refused(f"There is no read {snapshot_id}.")
-    snapshot = _snapshot(*found)
     what = f"The read of {snapshot.connector} that began at {snapshot.started_at:%Y-%m-%d %H:%M:%S}"
     if snapshot.certified_at or snapshot.failure:
         raise Refused(f"{what} is closed already ({snapshot.failure or 'it became current'}).")
@@ -344,31 +361,6 @@ def _clear_staging(session: Session, snapshot_id: uuid.UUID, kinds: Iterable[_Ki
 
 
 # --- what is current -------------------------------------------------------------------------------------------------
-
-_SNAPSHOT_COLUMNS = "id, connector, started_at, certified_at, counts, checks, failure"
-
-
-def _snapshot(
-    id: uuid.UUID, connector: str, started_at: dt.datetime, certified_at: dt.datetime | None,
-    counts: dict[str, int], checks: dict[str, Any], failure: str,
-) -> Snapshot:  # fmt: skip
-    certificate = tuple(Check(name, c["passed"], c["detail"]) for name, c in checks.items())
-    return Snapshot(id, connector, started_at, certified_at, counts, certificate, failure)
-
-
-def current_snapshot(session: Session, connector: str) -> Snapshot | None:
-    """The last read of a connector that became current; None before the first."""
-    found = session.execute(
-        text(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE connector = :connector AND current"),
-        {"connector": connector},
-    ).one_or_none()
-    return _snapshot(*found) if found else None
-
-
-def snapshot(session: Session, id: uuid.UUID) -> Snapshot | None:
-    """Any read, current or not."""
-    found = session.execute(text(f"SELECT {_SNAPSHOT_COLUMNS} FROM snapshot WHERE id = :id"), {"id": id}).one_or_none()
-    return _snapshot(*found) if found else None
 
 
 def counts(session: Session, connector: str) -> dict[str, int]:
