@@ -10,12 +10,14 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 
 from worker.core.identity import Person, SourceGroup
 
 Verdict = bool | None  # None: unknown
 GroupKey = tuple[str, str]  # source, group id
+VALUES_KEPT = 2_000  # by each pattern, with its answer: titles and departments recur
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,17 +233,35 @@ def _another(condition: GroupIs, group: SourceGroup, bound: str, former: SourceG
 
 
 Trigger = tuple[str, ...]  # a group key, or (attribute, value, "=")
-Test = Callable[[Person], Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that conditions ask of a person. `values` are as they are compared; () for a person without the attribute."""
+
+    groups: frozenset[GroupKey]
+    values: Mapping[str, tuple[str, ...]]
+
+
+def values_of(person: Person, attribute: str) -> tuple[str, ...]:
+    value = person.attribute(attribute)
+    if value is None:
+        return ()
+    return (normal(value),) if isinstance(value, str) else tuple(map(normal, value))
+
+
+Test = Callable[[Facts], Verdict]
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """A condition ready to be asked. Whoever has none of the `triggers` is a certain no; None: everybody must be
-    asked. `problems` are those of its groups."""
+    asked. Where it is `decided`, whoever has one is a certain yes. `problems` are those of its groups."""
 
     test: Test
     triggers: frozenset[Trigger] | None
-    problems: tuple[Membership, ...] = field(default=())
+    problems: tuple[Membership, ...] = ()
+    decided: bool = False
 
 
 def compile_condition(condition: Condition, directory: GroupDirectory) -> Compiled:
@@ -266,74 +286,61 @@ def compile_condition(condition: Condition, directory: GroupDirectory) -> Compil
 def _group_test(membership: Membership) -> Compiled:
     keys, otherwise = membership.keys, None if membership.problem else False
 
-    def test(person: Person) -> Verdict:
-        return otherwise if keys.isdisjoint(person.groups) else True
+    def test(facts: Facts) -> Verdict:
+        return otherwise if keys.isdisjoint(facts.groups) else True
 
     if membership.problem:
         return Compiled(test, None, (membership,))
-    return Compiled(test, frozenset(keys))
-
-
-def values_of(person: Person, attribute: str) -> tuple[str, ...]:
-    """The values of an attribute as they are compared; () for a person without it."""
-    value = person.attribute(attribute)
-    if value is None:
-        return ()
-    return (normal(value),) if isinstance(value, str) else tuple(map(normal, value))
+    return Compiled(test, frozenset(keys), decided=True)
 
 
 def _equality_test(condition: AttributeIs) -> Compiled:
     name, wanted = condition.name, frozenset(map(normal, condition.values))
 
-    def test(person: Person) -> Verdict:
-        return not wanted.isdisjoint(values_of(person, name))
+    def test(facts: Facts) -> Verdict:
+        return not wanted.isdisjoint(facts.values[name])
 
-    return Compiled(test, frozenset((name, value, "=") for value in wanted))
+    return Compiled(test, frozenset((name, value, "=") for value in wanted), decided=True)
 
 
 def _pattern_test(condition: AttributeMatches) -> Compiled:
-    name, wanted = condition.name, tuple(pattern(p) for p in condition.patterns)
+    name, wanted = condition.name, tuple(pattern(p).fullmatch for p in condition.patterns)
 
-    def test(person: Person) -> Verdict:
-        return any(p.fullmatch(value) for value in values_of(person, name) for p in wanted)
+    @lru_cache(VALUES_KEPT)
+    def fit(values: tuple[str, ...]) -> bool:
+        return any(fits(value) for value in values for fits in wanted)
 
-    return Compiled(test, None)
+    return Compiled(lambda facts: fit(facts.values[name]), None)
 
 
 def _all(parts: tuple[Compiled, ...]) -> Compiled:
-    tests = tuple(part.test for part in parts)
-
-    def test(person: Person) -> Verdict:
-        answer: Verdict = True
-        for one in tests:
-            verdict = one(person)
-            if verdict is False:
-                return False
-            if verdict is None:
-                answer = None
-        return answer
-
     narrow = [part.triggers for part in parts if part.triggers is not None]
-    return Compiled(test, min(narrow, key=len) if narrow else None, _problems(parts))
+    triggers = min(narrow, key=len) if narrow else None
+    return Compiled(_kleene(parts, False), triggers, _problems(parts))
 
 
 def _any(parts: tuple[Compiled, ...]) -> Compiled:
+    triggers: frozenset[Trigger] | None = frozenset()
+    for part in parts:
+        triggers = None if triggers is None or part.triggers is None else triggers | part.triggers
+    return Compiled(_kleene(parts, True), triggers, _problems(parts), all(part.decided for part in parts))
+
+
+def _kleene(parts: tuple[Compiled, ...], decisive: bool) -> Test:
+    """`any` (decisive: yes) or `all` (decisive: no): one decisive part settles it, else one unknown part does."""
     tests = tuple(part.test for part in parts)
 
-    def test(person: Person) -> Verdict:
-        answer: Verdict = False
+    def test(facts: Facts) -> Verdict:
+        answer: Verdict = not decisive
         for one in tests:
-            verdict = one(person)
-            if verdict is True:
-                return True
+            verdict = one(facts)
+            if verdict is decisive:
+                return decisive
             if verdict is None:
                 answer = None
         return answer
 
-    triggers: frozenset[Trigger] | None = frozenset()
-    for part in parts:
-        triggers = None if triggers is None or part.triggers is None else triggers | part.triggers
-    return Compiled(test, triggers, _problems(parts))
+    return test
 
 
 def _problems(parts: tuple[Compiled, ...]) -> tuple[Membership, ...]:
@@ -341,23 +348,23 @@ def _problems(parts: tuple[Compiled, ...]) -> tuple[Membership, ...]:
 
 
 def _opposite(test: Test) -> Test:
-    def opposite(person: Person) -> Verdict:
-        verdict = test(person)
+    def opposite(facts: Facts) -> Verdict:
+        verdict = test(facts)
         return None if verdict is None else not verdict
 
     return opposite
 
 
-def reason(condition: Condition, person: Person, directory: GroupDirectory) -> tuple[Verdict, str]:
+def reason(condition: Condition, facts: Facts, directory: GroupDirectory) -> tuple[Verdict, str]:
     """The verdict for one person and the words for it: what is so, what is not, what cannot be known."""
-    verdict = compile_condition(condition, directory).test(person)
+    verdict = compile_condition(condition, directory).test(facts)
     match condition:
         case AllOf(parts) | AnyOf(parts):
-            told = [reason(part, person, directory) for part in parts]
+            told = [reason(part, facts, directory) for part in parts]
             decisive = [text for answer, text in told if answer is verdict]
             return verdict, ("; " if verdict is isinstance(condition, AllOf) else ", ").join(decisive)
         case NotOf(part):
-            return verdict, reason(part, person, directory)[1]
+            return verdict, reason(part, facts, directory)[1]
         case Everyone():
             return verdict, "the rule is for everyone"
         case GroupIs():
@@ -365,5 +372,5 @@ def reason(condition: Condition, person: Person, directory: GroupDirectory) -> t
                 return verdict, directory.resolve(condition).problem
             return verdict, f"is {'' if verdict else 'not '}{condition.describe()}"
         case AttributeIs(name) | AttributeMatches(name):
-            held = values_of(person, name)
+            held = facts.values[name]
             return verdict, f"{name} is {' and '.join(map(shown, held))}" if held else f"has no {name}"

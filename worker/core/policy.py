@@ -22,6 +22,7 @@ from worker.core.conditions import (
     Compiled,
     Condition,
     Everyone,
+    Facts,
     GroupDirectory,
     GroupIs,
     NotOf,
@@ -58,7 +59,7 @@ __all__ = [
     "groups_asked",
 ]
 
-SHAPES_KEPT = 50_000  # people alike in everything that the rules ask about share one answer
+SHAPES_KEPT = 20_000  # people alike in everything that the rules ask about share one answer
 
 
 class Named(NamedTuple):
@@ -129,14 +130,23 @@ class RuleVerdict:
     ended: bool = False
 
 
+_Held = tuple[tuple[str, Entitlement], ...]  # by target
+
+
 @dataclass(frozen=True, slots=True)
 class _Resolved:
     """A rule with its names looked up: what it gives, and what its names used to mean, which is not taken."""
 
     rule: Rule
     condition: Compiled
-    gives: tuple[tuple[str, Entitlement], ...]
-    keeps: tuple[tuple[str, Entitlement], ...]
+    gives: _Held
+    keeps: _Held
+
+    def awards(self) -> dict[str, dict[Entitlement, tuple[str, ...]]]:
+        found: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
+        for target, entitlement in self.gives:
+            found.setdefault(target, {})[entitlement] = (self.rule.name,)
+        return found
 
 
 class CompiledPolicy:
@@ -160,11 +170,14 @@ class CompiledPolicy:
         self.evaluations = 0
         self._resolved = resolved
         self._directory = directory
+        self._awards = [one.awards() for one in resolved]
         self._always = [n for n, r in enumerate(resolved) if r.condition.triggers is None]
-        self._triggered: dict[Trigger, list[int]] = {}
+        self._certain: dict[Trigger, list[int]] = {}
+        self._possible: dict[Trigger, list[int]] = {}
         for number, one in enumerate(resolved):
+            index = self._certain if one.condition.decided else self._possible
             for trigger in one.condition.triggers or ():
-                self._triggered.setdefault(trigger, []).append(number)
+                index.setdefault(trigger, []).append(number)
         asked = [leaf for one in resolved for leaf in leaves(one.rule.when)]
         self._attributes = tuple(sorted({leaf.name for leaf in asked if not isinstance(leaf, GroupIs)}))
         self._groups = frozenset(
@@ -183,66 +196,85 @@ class CompiledPolicy:
         shape = (groups, *map(person.attribute, self._attributes))
         found = self._by_shape.get(shape)
         if found is None:
-            found = self._by_shape[shape] = self._work_out(person, groups, today)
+            found = self._by_shape[shape] = self._work_out(self._facts(person, groups), today)
         return found
 
     def explain(self, person: Person, today: date) -> tuple[RuleVerdict, ...]:
         """Every rule's verdict on a person, in the order of the policy, with the reason in words."""
-        return tuple(self._verdict(one.rule, person, today) for one in self._resolved)
+        facts = self._facts(person, person.groups & self._groups)
+        return tuple(self._verdict(one.rule, facts, today) for one in self._resolved)
 
-    def _verdict(self, rule: Rule, person: Person, today: date) -> RuleVerdict:
-        verdict, words = reason(rule.when, person, self._directory)
-        if rule.until is None or today <= rule.until:
+    def _facts(self, person: Person, groups: frozenset[tuple[str, str]]) -> Facts:
+        return Facts(groups, {name: values_of(person, name) for name in self._attributes})
+
+    def _verdict(self, rule: Rule, facts: Facts, today: date) -> RuleVerdict:
+        verdict, words = reason(rule.when, facts, self._directory)
+        if not _over(rule, today):
             return RuleVerdict(rule, verdict, words)
         return RuleVerdict(rule, False, f"ended on {rule.until}; {words}", ended=verdict is True)
 
-    def _work_out(self, person: Person, groups: frozenset[tuple[str, str]], today: date) -> Deserved:
-        yes: list[int] = []
-        unknown: list[int] = []
-        for number in self._candidates(person, groups):
-            self.evaluations += 1
-            verdict = self._resolved[number].condition.test(person)
+    def _work_out(self, facts: Facts, today: date) -> Deserved:
+        """Asks only the rules that are neither a certain yes nor a certain no."""
+        yes: set[int] = set()
+        possible = set(self._always)
+        for trigger in self._triggers(facts):
+            yes.update(self._certain.get(trigger, ()))
+            possible.update(self._possible.get(trigger, ()))
+        self.evaluations += len(possible)
+        unknown = []
+        for number in possible:
+            verdict = self._resolved[number].condition.test(facts)
             if verdict:
-                yes.append(number)
+                yes.add(number)
             elif verdict is None:
                 unknown.append(number)
-        verdicts = (tuple(yes), tuple(unknown))
+        verdicts = (tuple(sorted(yes)), tuple(sorted(unknown)))
         found = self._by_verdicts.get(verdicts)
         if found is None:
-            found = self._by_verdicts[verdicts] = self._add_up(yes, unknown, today)
+            found = self._by_verdicts[verdicts] = self._add_up(*verdicts, today)
         return found
 
-    def _candidates(self, person: Person, groups: frozenset[tuple[str, str]]) -> list[int]:
-        """The rules that are not a certain no, in the order of the policy."""
-        found = set(self._always)
-        for group in groups:
-            found.update(self._triggered.get(group, ()))
-        for name in self._attributes:
-            for value in values_of(person, name):
-                found.update(self._triggered.get((name, value, "="), ()))
-        return sorted(found)
+    def _triggers(self, facts: Facts) -> Iterable[Trigger]:
+        yield from facts.groups
+        for name, values in facts.values.items():
+            for value in values:
+                yield (name, value, "=")
 
-    def _add_up(self, yes: list[int], unknown: list[int], today: date) -> Deserved:
+    def _add_up(self, yes: tuple[int, ...], unknown: tuple[int, ...], today: date) -> Deserved:
         matched, unsure = [self._resolved[n] for n in yes], [self._resolved[n] for n in unknown]
-        standing = [one for one in matched if not _over(one.rule, today)]
-        given: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
-        for one in standing:
-            for target, entitlement in one.gives:
-                there = given.setdefault(target, {})
-                there[entitlement] = (*there.get(entitlement, ()), one.rule.name)
+        given = _together(self._awards[n] for n in yes if not _over(self._resolved[n].rule, today))
         frozen: dict[str, dict[Entitlement, str]] = {}
-        doubtful = [(one, one.gives + one.keeps) for one in unsure if not _over(one.rule, today)]
-        for one, held in [(one, one.keeps) for one in standing] + doubtful:
-            for target, entitlement in held:
+        doubtful = [(one, one.keeps) for one in matched] + [(one, one.gives + one.keeps) for one in unsure]
+        for one, held in doubtful:
+            for target, entitlement in held if not _over(one.rule, today) else ():
                 if entitlement not in given.get(target, {}):
                     frozen.setdefault(target, {}).setdefault(entitlement, one.rule.name)
+        over = [one for one in matched if _over(one.rule, today)]
         return Deserved(
             MappingProxyType(given),
             MappingProxyType(frozen),
-            MappingProxyType(_expired(matched, today, given, frozen)),
-            tuple(one.rule.name for one in matched),
-            tuple(one.rule.name for one in unsure),
+            MappingProxyType(_expired(over, given, frozen)),
+            tuple([one.rule.name for one in matched]),
+            tuple([one.rule.name for one in unsure]),
         )
+
+
+def _together(awards: Iterable[Mapping[str, dict[Entitlement, tuple[str, ...]]]]) -> dict[str, Entitlements]:
+    """Joins whole mappings, which is many times faster than entry by entry; where two rules give the same, both are
+    named."""
+    given: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
+    for award in awards:
+        for target, held in award.items():
+            known = given.get(target)
+            if known is None:
+                given[target] = held.copy()
+                continue
+            before = len(known)
+            joined = known | held
+            if len(joined) < before + len(held):
+                joined.update({e: known[e] + rules for e, rules in held.items() if e in known})
+            given[target] = joined
+    return dict(given)
 
 
 def _over(rule: Rule, today: date) -> bool:
@@ -250,14 +282,14 @@ def _over(rule: Rule, today: date) -> bool:
 
 
 def _expired(
-    matched: Sequence[_Resolved], today: date, *still: Mapping[str, Mapping[Entitlement, object]]
+    over: Iterable[_Resolved], *still: Mapping[str, Mapping[Entitlement, object]]
 ) -> dict[str, dict[Entitlement, tuple[str, date]]]:
     """What rules that are over gave and nothing else gives or freezes, with the rule that gave it last."""
     found: dict[str, dict[Entitlement, tuple[str, date]]] = {}
-    for one in sorted((m for m in matched if _over(m.rule, today)), key=lambda m: m.rule.until or today):
+    for one in sorted(over, key=lambda m: m.rule.until or date.min):
         for target, entitlement in one.gives + one.keeps:
-            if not any(entitlement in held.get(target, {}) for held in still):
-                found.setdefault(target, {})[entitlement] = (one.rule.name, one.rule.until or today)
+            if one.rule.until and not any(entitlement in held.get(target, {}) for held in still):
+                found.setdefault(target, {})[entitlement] = (one.rule.name, one.rule.until)
     return found
 
 
