@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -18,6 +19,9 @@ import orjson
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected, Unavailable, Unknown
+
+CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
+"""The time.monotonic() at which a claim on an account runs out: no call starts that could outlast it."""
 
 READS = frozenset({"GET", "HEAD"})
 SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer; no vendor page comes near it
@@ -100,6 +104,7 @@ class Rest:
         self._origin = urlsplit(self.base_url)[:2]
         self._authorize = authorize
         self._sign = sign
+        self._timeout = timeout
         self._attempts = attempts
         self._first_pause = first_pause
         self._longest_wait = longest_wait
@@ -172,6 +177,9 @@ class Rest:
         url = self._absolute(path)
         call = f"{method} {urlsplit(url).path} of {self.name}"
         self._before_call()
+        end = CALLS_END.get()
+        if end is not None and time.monotonic() + self._timeout > end:
+            raise Unavailable(f"{call} was not started: the claim on the account would run out before its answer.")
         sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
         with self._counting:
             self.calls += 1

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from worker.store.tables import Decision, Episode, Waiver
+from worker.store.tables import ChangeRow, Decision, Episode, Waiver
 
 APPROVED, REJECTED = "approved", "rejected"
 
@@ -65,6 +65,12 @@ def use(session: Session, fingerprint: str, episode_id: uuid.UUID, now: dt.datet
         row.used_at = now
         session.flush()
     return row
+
+
+def give_back(session: Session, change_ids: Collection[str]) -> None:
+    """Nothing came of these changes: what approved them is good again, until it expires."""
+    used = select(ChangeRow.decision_id).where(col(ChangeRow.id).in_([uuid.UUID(c) for c in change_ids]))
+    session.connection().execute(update(Decision).where(col(Decision.id).in_(used)).values(used_at=None))
 
 
 def waive(session: Session, waiver: Waiver) -> None:

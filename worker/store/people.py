@@ -70,6 +70,12 @@ def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now
     session.flush()
 
 
+def own_created(session: Session, target: str, account_id: str, person_id: str, actor: str, now: dt.datetime) -> None:
+    """An account that we have just created is its person's; doing it twice changes nothing."""
+    if session.get(Link, (target, account_id)) is None:
+        save_ties(session, target, [Tie(account_id, person_id, key="created")], actor, now)
+
+
 def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[str, Identity]]:
     """(person id, last known identity) of everybody with a link whom no source has any more, as identities on hold."""
     rows = session.connection().execute(_ABSENT, {"sources": list(sources)})

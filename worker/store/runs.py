@@ -183,3 +183,20 @@ def recent_effects(session: Session, target: str, now: dt.datetime) -> Counter[T
             counts[Tally(tally)] += 1
     counts[Tally.DEPARTURES] = len(departed)
     return counts
+
+
+def counted_already(
+    session: Session, change_id: uuid.UUID, target: str, person_id: str, tally: Tally, now: dt.datetime
+) -> bool:
+    """Whether a change counts towards its limit already: at an earlier step, or as another part of one departure."""
+    if session.get(Effect, change_id) is not None:
+        return True
+    if tally is not Tally.DEPARTURES or not person_id:
+        return False
+    query = select(Effect.change_id).where(
+        Effect.target == target,
+        Effect.tally == tally.value,
+        Effect.person_id == uuid.UUID(person_id),
+        Effect.at > now - dt.timedelta(hours=24),
+    )
+    return session.exec(query.limit(1)).first() is not None

@@ -1,0 +1,189 @@
+"""Whole passes: read every source and target, plan for each target, and apply where asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from worker.core.drift import DriftKind
+from worker.core.guardrails import State
+from worker.core.render import counted
+from worker.errors import Misconfigured, Paused, Refused, TrueupError
+from worker.flows.apply import Applied, apply, settle
+from worker.flows.crowd import gather
+from worker.flows.observe import observe
+from worker.flows.pull import pull
+from worker.flows.reconcile import Reconciled, reconcile
+from worker.flows.site import Site
+from worker.store import installations
+
+SAVED_FORMAT = "trueup plan 1"
+
+
+@dataclass
+class Outlook:
+    """What a pass found and did. `failures` are (connector, sentence); `settled` are steps of an earlier run that was
+    cut off, and what became of them."""
+
+    plans: list[Reconciled] = field(default_factory=list)
+    applied: list[Applied] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+
+    @property
+    def tripped(self) -> list[str]:
+        return [f"{plan.target}: {reason}" for plan in self.plans for reason in plan.tripped]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong while applying."""
+        return [text for run in self.applied for text in (*run.problems, *([run.stopped] if run.stopped else []))]
+
+    def open_changes(self) -> int:
+        """Changes to apply or to decide about. What was applied is no longer one."""
+        made = sum(len(run.finished) for run in self.applied)
+        return sum(plan.count(State.OPEN, State.WAITING) for plan in self.plans) - made
+
+    def standing(self) -> Counter[str]:
+        """Findings that no machine cures, by what people call them."""
+        found: Counter[str] = Counter()
+        for plan in self.plans:
+            found.update(_NOUNS.get(d.kind, d.kind.value) for d in plan.standing)
+            found["waived"] += plan.waived + plan.count(State.WAIVED)
+            found["manual"] += plan.count(State.MANUAL)
+            found["rejected"] += plan.count(State.REJECTED)
+        return +found
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """0 nothing open, 2 something to apply or to decide, 1 an error or a tripped guard."""
+        if self.failures or self.tripped or self.troubles:
+            return 1
+        return 2 if self.open_changes() or (strict and self.standing()) else 0
+
+    def closing_line(self) -> str:
+        """The counting sentence that a pass ends with."""
+        states: Counter[State] = Counter(j.state for plan in self.plans for j in plan.judged)
+        parts = [
+            counted(sum(len(run.finished) for run in self.applied), "change") + " applied" if self.applied else "",
+            f"{counted(self.open_changes(), 'change')} open"
+            + (f" ({states[State.WAITING]} waiting for review)" if states[State.WAITING] else ""),
+            f"{states[State.WITHHELD]} withheld" if states[State.WITHHELD] else "",
+        ]
+        findings = ", ".join(f"{number} {noun}" for noun, number in sorted(self.standing().items()))
+        return f"{', '.join(filter(None, parts))}; standing findings: {findings or 'none'}."
+
+
+_NOUNS: Mapping[DriftKind, str] = {
+    DriftKind.ORPHAN: "orphan",
+    DriftKind.DISPUTED: "disputed",
+    DriftKind.UNEVALUABLE_RULE: "unevaluable",
+    DriftKind.HELD_PERSON: "held",
+}
+
+
+def plan(site: Site, reason: str = "plan") -> Outlook:
+    """Read everything and store a plan for each target. What cannot be read is a failure, and concerns nobody else."""
+    outlook = Outlook()
+    for name in site.sources:
+        with _own_trouble(outlook, name):
+            pull(site, name)
+    crowd = gather(site, {name for name, _ in outlook.failures})
+    for name in site.targets:
+        with _own_trouble(outlook, name):
+            outlook.settled += settle(site, name)
+            observe(site, name)
+            outlook.plans.append(reconcile(site, name, crowd, reason))
+    return outlook
+
+
+def sync(site: Site, reason: str = "sync") -> Outlook:
+    """Plan, and make every change whose gate is open."""
+    outlook = plan(site, reason)
+    _apply_all(site, outlook, None)
+    return outlook
+
+
+def apply_saved(site: Site, saved: Mapping[str, Any]) -> Outlook:
+    """Plan afresh and make only those open changes that the saved plan has too; it opens no gate."""
+    _refuse_foreign(site, saved)
+    wanted = frozenset(change["fingerprint"] for target in saved["targets"].values() for change in target)
+    outlook = plan(site, "apply")
+    _apply_all(site, outlook, wanted)
+    return outlook
+
+
+def _apply_all(site: Site, outlook: Outlook, only: frozenset[str] | None) -> None:
+    for planned in outlook.plans:
+        site.say(f"Applying to {planned.target}")
+        with _own_trouble(outlook, planned.target):
+            outlook.applied.append(apply(site, planned.run_id, only))
+
+
+def save(site: Site, outlook: Outlook, path: Path) -> None:
+    """Write a plan to a file: what it would do, and exactly which installations, policy and reads it rests on."""
+    with site.begin() as session:
+        instances = {p.target: installations.instance_of(session, p.target) for p in outlook.plans}
+    saved = {
+        "format": SAVED_FORMAT,
+        "made_at": site.now().astimezone(dt.UTC).isoformat(),
+        "policy": site.loaded.policy_hash,
+        "instances": instances,
+        "runs": {p.target: str(p.run_id) for p in outlook.plans},
+        "targets": {
+            p.target: [
+                {
+                    "fingerprint": p.fingerprints[j.change.drift.key],
+                    "state": j.state.value,
+                    "sentence": p.sentences[j.change.drift.key],
+                }
+                for j in p.judged
+            ]
+            for p in outlook.plans
+        },
+    }
+    try:
+        path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def load_saved(path: Path) -> dict[str, Any]:
+    """A plan that `save` wrote. Raises Misconfigured for anything else."""
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"The plan {path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise Misconfigured(
+            f"{path} is not a saved plan ({error}); make one with `trueup plan --out {path}`."
+        ) from error
+    if not isinstance(saved, dict) or saved.get("format") != SAVED_FORMAT:
+        raise Misconfigured(f"{path} is not a plan of this Trueup; make one with `trueup plan --out {path}`.")
+    return saved
+
+
+def _refuse_foreign(site: Site, saved: Mapping[str, Any]) -> None:
+    if saved["policy"] != site.loaded.policy_hash:
+        raise Refused("The policy has changed since this plan was saved; plan again.")
+    with site.begin() as session:
+        for target, instance in saved["instances"].items():
+            pinned = installations.instance_of(session, target)
+            if pinned != instance:
+                raise Refused(f"This plan is for another installation of {target} ({instance}, not {pinned}).")
+
+
+@contextmanager
+def _own_trouble(outlook: Outlook, name: str) -> Iterator[None]:
+    """One connector's trouble is its own: it is told, and the others go on. A pause is everybody's."""
+    try:
+        yield
+    except Paused:
+        raise
+    except TrueupError as error:
+        outlook.failures.append((name, str(error)))

@@ -1,0 +1,398 @@
+"""Compares what everybody holds in one target with what they deserve, and stores the plan; nothing is touched yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlmodel import Session
+
+from worker.core.audit import Event
+from worker.core.correlation import Correlation, Known, correlate
+from worker.core.drift import Cause, Deserts, Drift, DriftKind, Terrain, desired_account, find_drift
+from worker.core.guardrails import Judged, State, judge, tripped
+from worker.core.identity import Account, Catalogue, Person, Standing
+from worker.core.plan import Change, Means, Operation, Plan, make_plan
+from worker.core.policy import CompiledPolicy, compile_policy
+from worker.core.render import change_sentence, counted, finding_sentence, person_label
+from worker.errors import Refused
+from worker.flows import guards
+from worker.flows.crowd import Crowd
+from worker.flows.site import Site, label_of
+from worker.ports import Target, Task
+from worker.store import decisions, episodes, governed, installations, leases, mirror, people, runs
+from worker.store.tables import Run
+
+PLANNING = dt.timedelta(minutes=10)  # how long a planning run may hold its lease
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """A stored plan for one target. `tripped` are the guards that withheld something; `moved` says what the policy's
+    change did; `notes` are sentences for the top of the plan."""
+
+    target: str
+    run_id: uuid.UUID
+    judged: tuple[Judged, ...]
+    standing: tuple[Drift, ...]
+    sentences: Mapping[str, str]  # by drift key
+    fingerprints: Mapping[str, str]  # by drift key
+    tripped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    waived: int = 0  # of `standing`
+
+    def count(self, *states: State) -> int:
+        return sum(1 for j in self.judged if j.state in states)
+
+
+def reconcile(site: Site, name: str, crowd: Crowd, reason: str) -> Reconciled:
+    """One pass over one target, from the mirror alone: no vendor call is made. The plan is committed at the end."""
+    with site.begin() as session:
+        held = leases.take(session, f"plan {name}", site.owner, site.now(), PLANNING)
+    if held is None:
+        raise Refused(
+            f"Another Trueup is planning for {name} just now; wait for it, or look at `trueup plan` again soon."
+        )
+    try:
+        with site.begin() as session:
+            return _Pass(site, session, name, crowd, reason).made()
+    finally:
+        with site.begin() as session:
+            leases.release(session, held)
+
+
+class _Pass:
+    """What one reconciliation knows while it goes."""
+
+    def __init__(self, site: Site, session: Session, name: str, crowd: Crowd, reason: str) -> None:
+        self._site, self._session, self._name, self._crowd, self._reason = site, session, name, crowd, reason
+        self._target: Target = site.targets[name]
+        self._now = site.now()
+        self._instance = installations.instance_of(session, name)
+        self._catalogue: Catalogue = mirror.catalogue(session, name)
+        self._accounts: dict[str, Account] = {a.id: a for a in mirror.accounts(session, name)}
+        self._creations: dict[str, Account] = {}
+        self._events: list[Event] = []
+        self._snapshots = guards.fresh_snapshots(site, session, name)
+
+    def made(self) -> Reconciled:
+        policy = self._policy()
+        notes = self._govern(policy)
+        bystanders = guards.bystanders(self._site, self._session, self._name, self._accounts, self._crowd.people)
+        correlation = self._correlate()
+        drifts = [*self._drifts(policy, correlation, bystanders), *self._findings(policy, correlation, bystanders)]
+        plan = make_plan(drifts, self._means())
+        unsure = {p.id for p in self._crowd.people.values() if p.unsure}
+        sentences = {d.key: self._finding(d) for d in drifts}
+        course = episodes.follow(self._session, self._name, drifts, lambda d: sentences[d.key], unsure, self._now)
+        sentences |= {c.drift.key: self._sentence(c) for c in plan.changes}
+        judged = self._judge(plan, course.open, bystanders)
+        stopped = (*tripped(judged), *(u.sentence for u in policy.suspended))
+        run = self._store(judged, plan, course, sentences, stopped)
+        self._site.record(self._session, *self._events)
+        prints = {c.drift.key: c.fingerprint(self._instance) for c in plan.changes}
+        waived = sum(1 for d in plan.standing if d.key in self._waived)
+        return Reconciled(self._name, run.id, judged, plan.standing, sentences, prints, stopped, notes, waived)
+
+    def _note(self, kind: str, facts: Mapping[str, object], **how: Any) -> None:
+        """For the trail; appended at the end, when nothing else is left to lock."""
+        self._events.append(self._site.event(kind, facts, **how))
+
+    # --- what the policy means here -----------------------------------------------------------------------------
+
+    def _policy(self) -> CompiledPolicy:
+        self._governance = governed.governance(self._session, self._name)
+        return compile_policy(
+            self._site.loaded.rules,
+            self._crowd.groups,
+            {self._name: self._catalogue},
+            governed.group_bindings(self._session),
+            {self._name: self._governance.bindings},
+        )
+
+    def _govern(self, policy: CompiledPolicy) -> tuple[str, ...]:
+        """Remember what the policy names now, and say what its change means."""
+        known = governed.group_bindings(self._session)
+        fresh = {key: id for key, id in policy.bindings.items() if key not in known}
+        governed.bind_groups(self._session, fresh, self._now)
+        unresolved = [str(u.reference) for u in policy.suspended if u.target == self._name]
+        released = guards.released(self._site, self._name, self._catalogue, self._governance)
+        named = policy.governed.get(self._name, {})
+        turnover = governed.govern(self._session, self._name, named, released, unresolved, self._now)
+        before = governed.see_policy(self._session, self._site.loaded.policy_hash, self._site.actor, self._now)
+        if before is not None:
+            self._note("policy changed", {"before": before, "after": self._site.loaded.policy_hash})
+        if turnover:
+            self._note(
+                "governed entitlements changed",
+                {
+                    "target": self._name,
+                    "named": [e.key for e in turnover.named],
+                    "left": [e.key for e in turnover.left],
+                    "released": [e.key for e in turnover.released],
+                },
+            )
+        self._governance = governed.governance(self._session, self._name)
+        holders = sum(1 for a in self._accounts.values() if a.entitlements & self._governance.left)
+        left = len(self._governance.left)
+        if not left:
+            return ()
+        return (
+            f"policy changed: {counted(left, 'entitlement')} left, {counted(holders, 'holder')};"
+            " list them under `released` to let them go",
+        )
+
+    # --- who is who -----------------------------------------------------------------------------------------------
+
+    def _correlate(self) -> Correlation:
+        trust = self._site.loaded.settings.correlation_of(self._name)
+        known = [self._known_person(p) for p in self._crowd.people.values() if p.identities]
+        accounts = [self._known_account(a) for a in self._accounts.values() if not guards.no_person(a)]
+        found = correlate(known, accounts, people.ties(self._session, self._name), trust.trust, trust.propose)
+        people.save_ties(self._session, self._name, found.new_ties, self._site.actor, self._now)
+        for tie in found.new_ties:
+            self._note(
+                "account linked",
+                {"target": self._name, "account": tie.account_id, "key": tie.key, "by": "correlation"},
+                person_id=uuid.UUID(tie.person_id),
+            )
+        return found
+
+    def _known_person(self, person: Person) -> Known:
+        email = person.text("email") or person.identities[0].email
+        name = f"{person.text('firstName')} {person.text('lastName')}".strip()
+        keys = {"login": self._target.login(person), "email": email, "name": name}
+        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED)
+
+    def _known_account(self, account: Account) -> Known:
+        name = account.profile.get("name") or " ".join(
+            filter(None, (account.profile.get("first_name"), account.profile.get("last_name")))
+        )
+        keys = {"login": account.login, "email": account.email, "name": name}
+        privileged = any(self._privileged(e.key) or self._catalogue.privileged(e) for e in account.entitlements)
+        return Known(account.id, keys, privileged=privileged)
+
+    def _privileged(self, key: str) -> bool:
+        return key in guards.declared_privileged(self._site, self._name, self._catalogue)
+
+    # --- facts ------------------------------------------------------------------------------------------------------
+
+    def _drifts(
+        self, policy: CompiledPolicy, correlation: Correlation, bystanders: Mapping[str, str]
+    ) -> Iterable[Drift]:
+        terrain = Terrain(
+            self._name,
+            self._catalogue,
+            self._governance.governed,
+            self._governance.left,
+            self._site.loaded.settings.leavers.suspended == "disable",
+            frozenset(bystanders),
+        )
+        primary, secondary = self._accounts_by_person()
+        today = self._site.today()
+        for person in self._crowd.people.values():
+            deserts = Deserts.of(
+                policy.desired(person, today), self._name, self._target.login(person), self._target.profile(person)
+            )
+            account = primary.get(person.id)
+            disputed = person.id in correlation.disputed_people
+            for drift in find_drift(person, account, secondary.get(person.id, ()), deserts, terrain, disputed=disputed):
+                if drift.kind is DriftKind.MISSING_ACCOUNT:
+                    self._creations[person.id] = desired_account(deserts)
+                yield drift
+
+    def _accounts_by_person(self) -> tuple[dict[str, Account], dict[str, list[Account]]]:
+        primary: dict[str, Account] = {}
+        secondary: dict[str, list[Account]] = {}
+        for tie in people.ties(self._session, self._name):
+            account = self._accounts.get(tie.account_id)
+            if account is None or not tie.linked:
+                continue
+            if tie.primary and tie.person_id not in primary:
+                primary[tie.person_id] = account
+            else:
+                secondary.setdefault(tie.person_id, []).append(account)
+        return primary, secondary
+
+    def _findings(
+        self, policy: CompiledPolicy, correlation: Correlation, bystanders: Mapping[str, str]
+    ) -> Iterable[Drift]:
+        """What is wrong and no machine may cure: orphans, disputes, rules that cannot be evaluated."""
+        for account_id in correlation.orphans:
+            if account_id not in bystanders:
+                yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
+        for dispute in correlation.disputes:
+            candidates = ", ".join(label_of(self._crowd.people[p]) for p in dispute.person_ids[:3])
+            detail = f"{dispute.reason} ({candidates})" + ("; one of them has departed" if dispute.urgent else "")
+            yield Drift(
+                DriftKind.DISPUTED, self._name, Cause.AMBIGUOUS_OWNER, account_id=dispute.account_id,
+                detail=detail, urgent=dispute.urgent,
+            )  # fmt: skip
+        mine = {rule.name for rule in self._site.loaded.rules if any(n.target == self._name for n in rule.give)}
+        for found in policy.suspended:
+            if found.rule in mine:
+                what = f"{found.rule}: {found.reference}" if found.reference else found.rule
+                yield Drift(
+                    DriftKind.UNEVALUABLE_RULE, self._name, Cause.NOT_EVALUABLE, field=what,
+                    detail=f"{found.reason}; {found.fix}",
+                )  # fmt: skip
+
+    # --- decisions -----------------------------------------------------------------------------------------------
+
+    def _means(self) -> Means:
+        return Means(
+            self._accounts,
+            self._catalogue,
+            self._site.loaded.settings.gate_table(),
+            guards.declared_privileged(self._site, self._name, self._catalogue),
+            self._hands,
+            self._creations,
+        )
+
+    def _hands(self, change: Change) -> Sequence[str]:
+        account = self._accounts.get(change.drift.account_id) or self._creations[change.drift.person_id]
+        return self._target.manual(account, task_of(change, ""))
+
+    def _judge(
+        self, plan: Plan, open_episodes: Mapping[str, uuid.UUID], bystanders: Mapping[str, str]
+    ) -> tuple[Judged, ...]:
+        self._decisions = decisions.verdicts(self._session, list(open_episodes.values()), self._now)
+        facts = guards.circumstances(self._site, self._session, self._name, self._accounts, bystanders)
+        waivers = decisions.waivers(self._session, self._instance, self._now)
+        everything = (*plan.standing, *(change.drift for change in plan.changes))
+        self._waived = {d.key for d in everything if _waiver_key(d) in waivers and d.cause is not Cause.DEPARTED}
+        verdicts = {f: d.verdict == decisions.APPROVED for f, d in self._decisions.items()}
+        return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived))
+
+    # --- the record ------------------------------------------------------------------------------------------------
+
+    def _store(
+        self,
+        judged: Sequence[Judged],
+        plan: Plan,
+        course: episodes.Course,
+        sentences: Mapping[str, str],
+        stopped: Sequence[str],
+    ) -> Run:
+        reported = runs.reported_before(self._session, self._name)
+        states = Counter(j.state.value for j in judged)
+        kinds = Counter(d.kind.value for d in (*plan.standing, *(c.drift for c in plan.changes)))
+        run = Run(
+            target=self._name,
+            state="planned",
+            actor=self._site.actor,
+            reason=self._reason,
+            policy_hash=self._site.loaded.policy_hash,
+            snapshots=self._snapshots,
+            counts={"states": dict(states), "drift": dict(kinds), "opened": course.opened, "closed": course.closed},
+            started_at=self._now,
+        )
+        runs.begin_run(self._session, run)
+        rows = [
+            self._row(run.id, position, judgement, course.open, sentences) for position, judgement in enumerate(judged)
+        ]
+        runs.add_changes(self._session, rows)
+        self._note("plan made",
+            {
+                "target": self._name, "reason": self._reason, "policy": run.policy_hash, "snapshots": self._snapshots,
+                "changes": {s: str(n) for s, n in states.items()}, "drift": {k: str(n) for k, n in kinds.items()},
+                "guards": len(stopped),
+            },
+            run_id=run.id,
+        )  # fmt: skip
+        for row in rows:
+            told = (row["fingerprint"], str(row["episode_id"]), row["withheld_by"])
+            if row["state"] == State.WITHHELD.value and told not in reported:
+                self._note(
+                    "change withheld",
+                    {"change": str(row["id"]), "fingerprint": row["fingerprint"], "guard": row["withheld_by"]},
+                    personal={"sentence": row["sentence"]},
+                    person_id=row["person_id"],
+                    run_id=run.id,
+                )
+        return run
+
+    def _row(
+        self,
+        run_id: uuid.UUID,
+        position: int,
+        judged: Judged,
+        open_episodes: Mapping[str, uuid.UUID],
+        sentences: Mapping[str, str],
+    ) -> dict[str, Any]:
+        change, drift = judged.change, judged.change.drift
+        fingerprint = change.fingerprint(self._instance)
+        decision = self._decisions.get(fingerprint)
+        person = self._crowd.people.get(drift.person_id)
+        return {
+            "id": uuid.uuid4(),
+            "run_id": run_id,
+            "position": position,
+            "target": self._name,
+            "operation": change.operation.value,
+            "drift": drift.kind.value,
+            "person_id": uuid.UUID(drift.person_id) if drift.person_id else None,
+            "account_id": drift.account_id,
+            "entitlement": drift.entitlement.key if drift.entitlement else drift.field,
+            "before": change.before,
+            "after": change.after,
+            "cause": drift.cause.name,
+            "fingerprint": fingerprint,
+            "episode_id": open_episodes[drift.key],
+            "privileged": change.privileged,
+            "gate": change.gate.value,
+            "state": judged.state.value,
+            "withheld_by": judged.reason,
+            "sentence": sentences[drift.key],
+            "why": {
+                "cause": drift.cause.value,
+                "rules": list(drift.rules),
+                "source": [f"{i.source} {i.id}: {i.status}" for i in person.identities] if person else [],
+                "policy": self._site.loaded.policy_hash,
+            },
+            "task": self._task(change),
+            "decision_id": decision.id if decision else None,
+        }
+
+    def _task(self, change: Change) -> dict[str, Any]:
+        """What apply needs to know later, as JSON."""
+        creation = self._creations.get(change.drift.person_id) if change.operation is Operation.CREATE else None
+        return {
+            "fields": {change.drift.field: change.drift.after} if change.drift.field else {},
+            "hands": list(change.hands),
+            "account": {
+                "login": creation.login,
+                "email": creation.email,
+                "profile": dict(creation.profile),
+                "entitlements": sorted(e.key for e in creation.entitlements),
+            }
+            if creation
+            else {},
+        }
+
+    def _who(self, drift: Drift) -> str:
+        person = self._crowd.people.get(drift.person_id)
+        if person is not None:
+            return label_of(person)
+        account = self._accounts.get(drift.account_id)
+        return f"account {person_label('', account.login or account.id)}" if account else "somebody"
+
+    def _finding(self, drift: Drift) -> str:
+        return finding_sentence(drift, self._who(drift), self._catalogue.label)
+
+    def _sentence(self, change: Change) -> str:
+        return change_sentence(change.drift, self._who(change.drift), self._catalogue.label)
+
+
+def task_of(change: Change, id: str) -> Task:
+    """A change as the connector sees it."""
+    fields = {change.drift.field: change.drift.after} if change.operation is Operation.UPDATE else {}
+    return Task(id, change.operation, change.drift.entitlement, fields)
+
+
+def _waiver_key(drift: Drift) -> tuple[str, str, str]:
+    return drift.account_id, drift.entitlement.key if drift.entitlement else drift.field, drift.kind.value

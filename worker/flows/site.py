@@ -1,0 +1,89 @@
+"""What every flow is handed: settings, the store, the connectors, who asks, and what time it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from sqlmodel import Session
+
+from worker.core.audit import Event
+from worker.core.identity import Person
+from worker.core.render import person_label
+from worker.errors import Paused
+from worker.ports import Source, Target
+from worker.settings import Loaded
+from worker.store import chain, installations
+from worker.store.session import Store
+
+
+def _quiet(_: str) -> None:
+    """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One Trueup at work. `actor` is who or what asked ("operator:ana", "schedule"); `owner` names this process in
+    leases; `say` shows progress to whoever waits."""
+
+    loaded: Loaded
+    store: Store
+    sources: Mapping[str, Source]
+    targets: Mapping[str, Target]
+    actor: str
+    owner: str
+    now: Callable[[], dt.datetime]
+    say: Callable[[str], None] = field(default=_quiet)
+
+    def begin(self) -> AbstractContextManager[Session]:
+        """One transaction of the store."""
+        return self.store.begin()
+
+    def today(self) -> dt.date:
+        """The day in the policy's time zone, which `until` is about."""
+        return self.loaded.settings.today(self.now())
+
+    def refuse_if_paused(self, connector: str) -> None:
+        """Raises Paused; asked before every vendor call, so that a pause stops a run in its middle."""
+        with self.begin() as session:
+            pause = installations.paused(session, connector)
+        if pause is not None:
+            whole = pause.connector or "Trueup"
+            raise Paused(
+                f"{whole} is paused by {pause.actor} since {pause.at:%Y-%m-%d %H:%M} UTC ({pause.reason});"
+                f" run `trueup resume{f' {pause.connector}' if pause.connector else ''}` to go on."
+            )
+
+    def event(
+        self,
+        kind: str,
+        facts: Mapping[str, object],
+        *,
+        personal: Mapping[str, str] | None = None,
+        person_id: object = None,
+        run_id: object = None,
+    ) -> Event:
+        """An event in the name of whoever asked, at this moment. Ids are uuids or their text."""
+        return Event(
+            kind=kind,
+            actor=self.actor,
+            at=self.now(),
+            facts=facts,
+            personal=personal or {},
+            person_id=str(person_id) if person_id else None,
+            run_id=str(run_id) if run_id else None,
+        )
+
+    def record(self, session: Session, *events: Event) -> None:
+        """Append to the audit chain; the last thing in a transaction, since it locks the chain's head to the end."""
+        if events:
+            chain.append_many(session, events)
+
+
+def label_of(person: Person) -> str:
+    """`Ana Ruiz <ana@acme.example>`."""
+    name = f"{person.text('firstName')} {person.text('lastName')}".strip()
+    login = person.identities[0].login if person.identities else ""
+    return person_label(name, login)

@@ -1,0 +1,100 @@
+"""Puts a Trueup together from its settings: database, connectors, clock, and the name of whoever asks."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from worker import embedded
+from worker.errors import Misconfigured
+from worker.flows.site import Site
+from worker.ports import Source, Target
+from worker.settings import Installed, load
+from worker.settings.connectors import Side
+from worker.store import migrate
+from worker.store.session import Store
+
+DATABASE = "TRUEUP_DATABASE_URL"
+OWNER_DATABASE = "TRUEUP_OWNER_DATABASE_URL"
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+@contextmanager
+def open_site(
+    path: Path,
+    actor: str,
+    say: Callable[[str], None],
+    now: Callable[[], dt.datetime] = utc_now,
+) -> Iterator[Site]:
+    """A site for the settings at `path`, until the end of the block. Raises Misconfigured where something is missing."""
+    loaded = load(path)
+    with ExitStack() as stack:
+        store = stack.enter_context(open_store())
+        site = Site(loaded, store, {}, {}, actor, _owner(), now, say)
+        yield connect(site, stack)
+
+
+def connect(site: Site, stack: ExitStack) -> Site:
+    """The same site with its connectors, which are closed with the stack. No vendor is called yet."""
+    loaded = site.loaded
+
+    def connected(side: Side, name: str, settings: Any) -> Any:
+        module = Installed().module(side, settings.type)
+        return module.connect(name, settings, lambda: site.refuse_if_paused(name))
+
+    sources: dict[str, Source] = {n: connected("sources", n, s) for n, s in loaded.sources.items()}
+    targets: dict[str, Target] = {n: connected("targets", n, s) for n, s in loaded.targets.items()}
+    for connector in (*sources.values(), *targets.values()):
+        stack.callback(connector.close)
+    return Site(loaded, site.store, sources, targets, site.actor, site.owner, site.now, site.say)
+
+
+@contextmanager
+def open_store() -> Iterator[Store]:
+    """The database that the environment names, or the embedded one; at the right revision."""
+    with database() as (worker_url, owner_url):
+        if DATABASE not in os.environ and migrate.current(owner_url) is None:
+            migrate.upgrade(owner_url)  # our own, brand-new: there is nobody to ask and nothing to lose
+        store = Store(worker_url)
+        try:
+            store.assert_current()
+            store.check_roles()
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def database() -> Iterator[tuple[str, str]]:
+    """(worker URL, owner URL). The owner's is needed for migrations only."""
+    url = os.environ.get(DATABASE)
+    if url:
+        yield url, os.environ.get(OWNER_DATABASE, "")
+        return
+    with embedded.running() as server:
+        yield server.worker_url, server.owner_url
+
+
+def upgrade_database() -> str:
+    """Bring the database to this Trueup's revision, which is returned."""
+    with database() as (_, owner_url):
+        if not owner_url:
+            raise Misconfigured(
+                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's, which must not."
+            )
+        migrate.upgrade(owner_url)
+    return migrate.head()
+
+
+def _owner() -> str:
+    """This process, as leases know it."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
