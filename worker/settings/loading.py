@@ -192,6 +192,8 @@ class _Reading:
                 or target not in self._parts.grants
             ):
                 continue
+            if not section and may_be_empty:
+                continue
             try:
                 references = self._parts.grants[target].model_validate(section).references()
             except ValidationError as error:
