@@ -27,7 +27,7 @@ def streamed(session: Session, statement: str, parameters: Mapping[str, object])
     options = {"yield_per": _ROWS_AT_ONCE}
     with planned_for_all_rows(session):
         found = session.connection().execute(text(statement), parameters, execution_options=options)
-    return found.partitions()
+    return found.partitions(_ROWS_AT_ONCE)  # without a size it fetches everything, whatever yield_per says
 
 
 @contextmanager
