@@ -29,7 +29,7 @@ class OktaSandbox(SandboxServer):
     """An Okta org loaded with a company. Edit it through `directory` or the methods of the same names.
 
     The API token belongs to an administrator of its own (`owner_id`), who is one more user of the org. Switches:
-    `links` ("self-first", "next-first", "no-self"), `admin_role` ("full", "narrow", "none") with `narrow_to` (names of
+    `links` ("self-first", "next-first", "no-self", "circle"), `admin_role` ("full", "narrow", "none") with `narrow_to` (names of
     the groups that a narrow role covers), `per_minute` (calls per bucket, None for no limit) and `window` (seconds).
     """
 
@@ -361,6 +361,8 @@ class OktaSandbox(SandboxServer):
         if last:
             cursor = base64.urlsafe_b64encode(f"{self._cursors}:{last}".encode()).decode()
             lines["next"] = f'<{request.url.include_query_params(after=cursor)}>; rel="next"'
-        order = {"self-first": ("self", "next"), "next-first": ("next", "self"), "no-self": ("next",)}[self.links]
+        if self.links == "circle":
+            lines["next"] = f'<{request.url}>; rel="next"'
+        order = {"next-first": ("next", "self"), "no-self": ("next",)}.get(self.links, ("self", "next"))
         response.raw_headers.extend((b"link", lines[rel].encode()) for rel in order if rel in lines)
         return response

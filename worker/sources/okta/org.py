@@ -21,6 +21,7 @@ from worker.sources.okta.settings import GROUPS, USERS
 
 PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
 NOT_FOUND = "E0000007"
+# Spares us credentials metadata that we have no business to see, and Okta slow look-ups.
 LEAN = {"Content-Type": "application/json; okta-response=omitCredentials,omitCredentialsLinks"}
 ORGANIZATION, USERS_PATH, GROUPS_PATH = "/.well-known/okta-organization", "/api/v1/users", "/api/v1/groups"
 ME = f"{USERS_PATH}/me"
@@ -67,7 +68,8 @@ class Org:
         for fresh in (False, True):
             self._wait_for(bucket, path)
             carried = self._credentials.current
-            reply = self._rest.get(path, params, headers=LEAN, accept=(401, 403, 404))
+            lean = LEAN if bucket.startswith(USERS_PATH) else None
+            reply = self._rest.get(path, params, headers=lean, accept=(401, 403, 404))
             self._note(bucket, reply)
             if reply.status != 401 or fresh or not self._credentials.renewed(carried):
                 break

@@ -1,0 +1,1 @@
+"""Tests of the connectors that identities are read from."""
