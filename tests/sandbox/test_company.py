@@ -29,7 +29,8 @@ def acme_2000() -> Company:
 def people_of(made: Company, *, harmless: bool) -> set[str]:
     """Logins of people with a story."""
     logins = {e.profile["login"] for e in made.employees}
-    return {s.who for s in made.stories if s.who in logins and (harmless or s.kind not in HARMLESS)}
+    told = [s for s in made.stories if s.who in logins and s.kind != "administrator"]
+    return {s.who for s in told if harmless or s.kind not in HARMLESS}
 
 
 def test_the_same_size_and_seed_make_the_same_company_and_another_seed_another() -> None:
@@ -88,14 +89,13 @@ def test_its_proportions_are_those_of_a_real_company(acme_2000: Company) -> None
 @pytest.mark.parametrize("size", [12, 40, 200, 500, 2_000, 20_000])
 def test_most_people_are_in_order(size: int) -> None:
     made = company(size)
-    shared = [s for s in made.stories if s.kind == "shared address"]  # these trouble one more person each
-    assert 0 < len(people_of(made, harmless=False)) + len(shared) <= 0.15 * size
+    assert 0 < len(people_of(made, harmless=False)) <= 0.15 * size
     assert len(people_of(made, harmless=True)) <= 0.2 * size
 
 
 def test_every_kind_of_trouble_is_there_from_two_hundred_people_on() -> None:
     kinds = {s.kind for s in company(200).stories}
-    assert kinds == {t.kind for t in TROUBLES} | ACCOUNT_ONLY
+    assert kinds == {t.kind for t in TROUBLES} | ACCOUNT_ONLY | {"administrator"}
 
 
 def test_no_person_has_two_stories(acme_2000: Company) -> None:
@@ -107,7 +107,6 @@ def test_who_has_no_story_holds_exactly_what_the_policy_gives(acme_2000: Company
     """The engine has a test of its own for this; here the policy is read by a dozen lines that know nothing of it."""
     policy = yaml.safe_load(acme_2000.policy)
     troubled = people_of(acme_2000, harmless=False)
-    shared = {s.text.split()[5].rstrip(",") for s in acme_2000.stories if s.kind == "shared address"}
     governed = deserved(policy, None, date.min)
     accounts = {
         "looker": {
@@ -121,7 +120,7 @@ def test_who_has_no_story_holds_exactly_what_the_policy_gives(acme_2000: Company
     }
     looked_at = 0
     for person in acme_2000.employees:
-        if person.profile["login"] in troubled | shared or person.status in ("STAGED", "ACTIVATING"):
+        if person.profile["login"] in troubled or person.status in ("STAGED", "ACTIVATING"):
             continue
         wanted = deserved(policy, person, date(2026, 11, 21))
         for target, held in accounts.items():
@@ -175,10 +174,11 @@ def test_an_address_that_looks_alike_is_alike_in_the_way_its_story_says(kind: st
 
 
 def test_a_shared_address_belongs_to_two_people_and_one_account(acme_2000: Company) -> None:
-    story = next(s for s in acme_2000.stories if s.kind == "shared address")
-    owners = [e for e in acme_2000.employees if e.profile["email"] == story.who]
-    assert len(owners) == 2
-    assert len([u for u in acme_2000.looker_users if u.email == story.who]) == 1
+    told = {s.who for s in acme_2000.stories if s.kind == "shared address"}
+    emails = [e.profile["email"] for e in acme_2000.employees if e.profile["login"] in told]
+    assert len(told) == len(emails) == 2
+    assert len(set(emails)) == 1
+    assert len([u for u in acme_2000.looker_users if u.email == emails[0]]) == 1
 
 
 def test_must_see_and_protected_name_what_is_there_at_every_size() -> None:

@@ -139,21 +139,25 @@ POLICY = """\
 roles:
   reader:
     looker: {groups: [Viewers]}
+    teamcity: {}
   dev:
     looker: {groups: [Engineering]}
     teamcity: {groups: [DEVELOPERS]}
   qa:
+    looker: {}
     teamcity:
       groups: [QA]
       roles:
         - {role: PROJECT_VIEWER, project: Web}
         - {role: PROJECT_VIEWER, project: Mobile}
   release:
+    looker: {}
     teamcity:
       groups: [RELEASE]
       roles: [{role: RELEASE_ENGINEER, project: Platform}]
   analyst:
     looker: {roles: [Analyst], groups: [Data]}
+    teamcity: {}
 
 rules:
   - name: readers

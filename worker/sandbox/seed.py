@@ -19,7 +19,8 @@ def company(size: int, seed: int = 1, *, broken_rule: bool = False) -> Company:
     if not SMALLEST <= size <= LARGEST:
         raise Misconfigured(f"A sandbox company has {SMALLEST} to {LARGEST:,} people, not {size:,}.")
     town = hire(size, random.Random(seed))  # noqa: S311 (nothing secret hangs on it)
-    stories = [*plant_people(town), *plant_strays(town)]
+    plant_people(town)
+    plant_strays(town)
     _let_go(town)
     owners = [h for h in town.hires if h.looker or h.teamcity]
     policy = acme.POLICY
@@ -38,7 +39,7 @@ def company(size: int, seed: int = 1, *, broken_rule: bool = False) -> Company:
         teamcity_roles=acme.TEAMCITY_ROLES,
         teamcity_projects=acme.TEAMCITY_PROJECTS,
         policy=policy,
-        stories=tuple(stories),
+        stories=tuple(town.stories),
     )
 
 

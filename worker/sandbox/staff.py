@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from worker.sandbox import acme
-from worker.sandbox.company import Employee, LookerUser, TeamCityUser
+from worker.sandbox.company import Employee, LookerUser, Story, TeamCityUser
 from worker.sandbox.names import FIRST, LAST, address, plain
 
 FIRST_ID = 100  # lower account ids belong to what every installation has, and to the sandbox servers
@@ -53,12 +53,13 @@ class Hire:
 
 @dataclass
 class Town:
-    """The company while it is being made; `strays` are accounts beside those that people have."""
+    """The company while it is being made; `strays` are accounts that no person has."""
 
     rng: random.Random
     hires: list[Hire] = field(default_factory=list)
     looker_strays: list[LookerUser] = field(default_factory=list)
     teamcity_strays: list[TeamCityUser] = field(default_factory=list)
+    stories: list[Story] = field(default_factory=list)
     _taken: dict[str, int] = field(default_factory=dict)
     _ids: Iterator[int] = field(default_factory=lambda: itertools.count(20))
 
@@ -98,6 +99,9 @@ def hire(size: int, rng: random.Random) -> Town:
         person = _hired(town, number, job, rng.choice(FIRST), rng.choice(LAST).replace("-", " "))
         if administrator:
             _make_administrator(person)
+            town.stories.append(
+                Story("administrator", person.login, "looker and teamcity", "is an administrator in good order")
+            )
         town.hires.append(person)
     return town
 

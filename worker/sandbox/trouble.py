@@ -145,7 +145,9 @@ def _twin(hire: Hire, town: Town) -> tuple[str, str]:
     other.storied = True
     other.profile["email"] = hire.profile["email"]
     other.groups.append(acme.READERS)
-    return "looker", f"shares an e-mail address with {other.login}, and so one account"
+    shared = "shares an e-mail address with {}, and so one account"
+    town.stories.append(Story("shared address", other.login, "looker", shared.format(hire.login)))
+    return "looker", shared.format(other.login)
 
 
 def _move_beyond_ascii(hire: Hire, town: Town, first: str, last: str) -> str:
@@ -190,6 +192,7 @@ def _without_accent(hire: Hire, town: Town) -> tuple[str, str]:
 def _cyrillic(hire: Hire, town: Town) -> tuple[str, str]:
     imposter = hire.login.replace("a", "\N{CYRILLIC SMALL LETTER A}", 1)
     town.looker_stray(imposter, (_looker(hire).first_name, _looker(hire).last_name), "standard", "Finance")
+    town.stories.append(Story("orphan", imposter, "looker", "is an account that nobody owns, spelt as somebody's"))
     return "looker", f"beside the account there is a stranger's, spelt with a Cyrillic letter: {imposter}"
 
 
@@ -296,17 +299,17 @@ TROUBLES = (
 # These must be left exactly as they are: somebody who changes them is wrong.
 HARMLESS = frozenset(
     {
-        "mixed-case address", "combining marks", "accented address", "unknown status", "pre-hire",
-        "pre-hire with account", "ungoverned extras", "inherited roles", "inherited project roles", "locked out",
-        "password expired", "service account", "support account", "embed user", "guest", "protected account",
+        "mixed-case address", "combining marks", "stranger in Cyrillic", "accented address", "unknown status",
+        "pre-hire", "pre-hire with account", "ungoverned extras", "inherited roles", "inherited project roles",
+        "locked out", "password expired", "service account", "support account", "embed user", "guest",
+        "protected account",
     }
 )  # fmt: skip
-
 
 TROUBLED, CURIOUS = 0.12, 0.06  # the shares of all people that may be in trouble, and that may look as if they were
 
 
-def plant_people(town: Town) -> list[Story]:
+def plant_people(town: Town) -> None:
     """Each kind once, in order, then up to its rate, as far as the shares allow. Administrators and the chief are
     spared: losing them is for tests that ask for it."""
     size = len(town.hires)
@@ -314,15 +317,13 @@ def plant_people(town: Town) -> list[Story]:
     free = town.hires[spared:]
     town.rng.shuffle(free)
     left = {False: int(size * TROUBLED), True: int(size * CURIOUS)}
-    stories: list[Story] = []
     rates = [(trouble, int(size * trouble.per_mille / 1000)) for trouble in TROUBLES]
     for trouble, count in [*((t, 1) for t, _ in rates), *((t, n - 1) for t, n in rates)]:
         harmless = trouble.kind in HARMLESS
         for hire in _take(free, trouble, min(count, left[harmless])):
             left[harmless] -= 1
             where, text = trouble.plant(hire, town)
-            stories.append(Story(trouble.kind, hire.login, where, text))
-    return stories
+            town.stories.append(Story(trouble.kind, hire.login, where, text))
 
 
 def _take(free: list[Hire], trouble: Trouble, count: int) -> list[Hire]:
@@ -340,17 +341,16 @@ def _take(free: list[Hire], trouble: Trouble, count: int) -> list[Hire]:
     return taken
 
 
-def plant_strays(town: Town) -> list[Story]:
+def plant_strays(town: Town) -> None:
     """Accounts that no person owns."""
     many = max(1, len(town.hires) // 250)
-    stories = []
     for n in range(1, many + 1):
         email = address(f"temp{n}")
         town.looker_stray(email, ("Temporary", f"Account {n}"), "standard", "Viewers")
-        stories.append(Story("orphan", email, "looker", "is an account that nobody owns"))
+        town.stories.append(Story("orphan", email, "looker", "is an account that nobody owns"))
     for n in range(1, max(1, many // 2) + 1):
         town.teamcity_stray(f"old-build-{n}", f"Old Build {n}", "", "DEVELOPERS")
-        stories.append(Story("orphan", f"old-build-{n}", "teamcity", "is an account that nobody owns"))
+        town.stories.append(Story("orphan", f"old-build-{n}", "teamcity", "is an account that nobody owns"))
     special = (
         ("service account", "", ("Nightly", "Exports"), "service"),
         ("support account", "support@looker.example", ("Vendor", "Support"), "support"),
@@ -359,9 +359,8 @@ def plant_strays(town: Town) -> list[Story]:
     )
     for kind, email, name, looker_kind in special:
         town.looker_stray(email, name, looker_kind, "Viewers")
-        stories.append(Story(kind, email or " ".join(name), "looker", "is no employee's and is never touched"))
+        town.stories.append(Story(kind, email or " ".join(name), "looker", "is no employee's and is never touched"))
     town.teamcity_stray("build-bot", "Build Bot", "", "DEVELOPERS")
-    stories.append(Story("protected account", "build-bot", "teamcity", "is no employee's and is never touched"))
+    town.stories.append(Story("protected account", "build-bot", "teamcity", "is no employee's and is never touched"))
     town.teamcity_stray("guest", "Guest", "")
-    stories.append(Story("guest", "guest", "teamcity", "is TeamCity's guest, and nobody's account"))
-    return stories
+    town.stories.append(Story("guest", "guest", "teamcity", "is TeamCity's guest, and nobody's account"))

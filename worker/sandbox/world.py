@@ -42,6 +42,7 @@ targets:
     type: teamcity
     url: {teamcity}
     token: ${{env:SANDBOX_TEAMCITY_TOKEN}}
+    create: "on"
 
 {policy}"""
 
@@ -57,8 +58,8 @@ class World:
     def __init__(self, company: Company) -> None:
         self.company = company
         self.okta = OktaSandbox(company)
-        self._looker_secret = secrets.token_urlsafe(16)
-        self.looker = LookerSandbox(company, client_id="trueup", client_secret=self._looker_secret)
+        self._looker_key = (secrets.token_hex(10), secrets.token_hex(12))
+        self.looker = LookerSandbox(company, client_id=self._looker_key[0], client_secret=self._looker_key[1])
         self.teamcity = TeamCitySandbox(company)
 
     @classmethod
@@ -89,8 +90,8 @@ class World:
         """The variables that the settings' references name; what they hold opens nothing but this sandbox."""
         return {
             "SANDBOX_OKTA_TOKEN": self.okta.token,
-            "SANDBOX_LOOKER_ID": "trueup",
-            "SANDBOX_LOOKER_SECRET": self._looker_secret,
+            "SANDBOX_LOOKER_ID": self._looker_key[0],
+            "SANDBOX_LOOKER_SECRET": self._looker_key[1],
             "SANDBOX_TEAMCITY_TOKEN": self.teamcity.token,
         }
 
