@@ -35,7 +35,7 @@ def open_site(
     say: Callable[[str], None],
     now: Callable[[], dt.datetime] = utc_now,
 ) -> Iterator[Site]:
-    """A site for the settings at `path`, until the end of the block. Raises Misconfigured where something is missing."""
+    """A site for the settings at `path`, until the end of the block. Raises Misconfigured where something is amiss."""
     loaded = load(path)
     with ExitStack() as stack:
         store = stack.enter_context(open_store())
@@ -53,8 +53,10 @@ def connect(site: Site, stack: ExitStack) -> Site:
 
     sources: dict[str, Source] = {n: connected("sources", n, s) for n, s in loaded.sources.items()}
     targets: dict[str, Target] = {n: connected("targets", n, s) for n, s in loaded.targets.items()}
-    for connector in (*sources.values(), *targets.values()):
-        stack.callback(connector.close)
+    for source in sources.values():
+        stack.callback(source.close)
+    for target in targets.values():
+        stack.callback(target.close)
     return Site(loaded, site.store, sources, targets, site.actor, site.owner, site.now, site.say)
 
 
@@ -89,7 +91,7 @@ def upgrade_database() -> str:
     with database() as (_, owner_url):
         if not owner_url:
             raise Misconfigured(
-                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's, which must not."
+                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's, and must not."
             )
         migrate.upgrade(owner_url)
     return migrate.head()

@@ -210,15 +210,15 @@ class _Account:
         self._held = leases.renew(session, self._held, now, CLAIM)
         giving = [t for t in step.tasks if self._changes[t].operation in GIVING]
         if giving and self._person_id and people.departure_marked(session, self._person_id):
-            self._end_in(session, list(step.tasks), "refused", "the person has departed meanwhile")
+            self._end_in(session, step.tasks, "refused", "the person has departed meanwhile")
             return None
         over = self._over_limit(session, step)
         if over:
-            self._end_in(session, list(step.tasks), State.WITHHELD.value, over)
+            self._end_in(session, step.tasks, State.WITHHELD.value, over)
             return None
         for change in (self._changes[t] for t in step.tasks):
             if not self._spend_decision(session, change):
-                self._end_in(session, list(step.tasks), State.WAITING.value, "its approval is used up or has expired")
+                self._end_in(session, step.tasks, State.WAITING.value, "its approval is used up or has expired")
                 return None
         self._position += 1
         step_id = runs.attempt(
@@ -275,7 +275,7 @@ class _Account:
                     for c in changes
                 ],
             },
-            personal={"sentence": step.sentence},
+            personal={"sentence": step.sentence, "changes": "; ".join(c.sentence for c in changes)},
             person_id=uuid.UUID(self._person_id) if self._person_id else None,
             run_id=self._run.id,
         ))  # fmt: skip
@@ -304,11 +304,8 @@ class _Account:
             made = self._find_out(step, step_id, made)
         if stop is not None:
             raise stop
-        if made.outcome in DONE:
-            self._applied.done.append(f"{step.sentence}: {made.outcome.value}")
-        else:
-            self._applied.problems.append(f"{step.sentence}: {made.outcome.value}: {made.detail}")
-            self._end(list(step.tasks), made.outcome.value, made.detail)
+        if made.outcome not in DONE:
+            self._end(step.tasks, made.outcome.value, made.detail)
         return made
 
     def _find_out(self, step: Step, step_id: uuid.UUID, made: Made) -> Made:
@@ -339,8 +336,10 @@ class _Account:
         runs.set_states(session, change_ids, state, note)
         for id in change_ids:
             self._changes[id].state = state
-            if state in ("refused", State.WITHHELD.value, State.WAITING.value):
-                self._applied.problems.append(f"{self._changes[id].sentence}: {state}, {note}")
+            if state in {o.value for o in DONE}:
+                self._applied.done.append(f"{self._changes[id].sentence}: {state}")
+            else:
+                self._applied.problems.append(f"{self._changes[id].sentence}: {state}{f', {note}' if note else ''}")
         if state in {o.value for o in DONE}:
             self._applied.finished.update(change_ids)
             episodes.close(session, [self._changes[id].episode_id for id in change_ids], self._site.now())
