@@ -54,15 +54,14 @@ class _Configured(api_settings.ApiSettings):  # type: ignore[misc]
         }
 
 
-class _Edge(transport.Transport):  # type: ignore[misc]
-    """What the SDK sends with. Statuses never reach the SDK: they are judged here, as errors of worker.errors."""
+class _Edge:
+    """What the SDK sends with, in the shape of its Transport.
+
+    No status ever reaches the SDK: each is judged on the way, as an error of worker.errors.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
-
-    @classmethod
-    def configure(cls, settings: Any) -> _Edge:
-        raise NotImplementedError("an edge belongs to a session")
 
     def request(
         self,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from worker.core.identity import Account, CatalogueItem, Person
+from worker.core.plan import Operation
 from worker.errors import Denied, Missing, Unavailable
 from worker.ports import Instance, Made, Notice, Step, TargetPage, Task
 from worker.targets.looker import reading, rows
@@ -101,7 +102,7 @@ class Looker:
         if user is not None and not user.is_service_account:
             yield Notice(
                 f"Our API key belongs to a person's account (Looker user {own}), not to a service account.",
-                "Make a service account with the Admin role and give Trueup its key: a person's key ends with the person.",
+                "Make a service account with the Admin role and give Trueup its key; a person's key leaves with them.",
             )
         for provider in ("saml", "oidc", "ldap"):
             yield from self._single_sign_on(provider)
@@ -152,7 +153,7 @@ class Looker:
     def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
         """Tasks that `manual` has instructions for get no step: an address, and a creation that settings forbid."""
         forbidden = self._settings.create == "off"
-        able = [t for t in tasks if LOGIN not in t.fields and not (forbidden and t.operation == "create")]
+        able = [t for t in tasks if LOGIN not in t.fields and not (forbidden and t.operation is Operation.CREATE)]
         return compile_steps(account, able)
 
     def apply(self, step: Step) -> Made:

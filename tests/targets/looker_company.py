@@ -1,0 +1,144 @@
+"""A tiny Looker for the tests: each account and group is there for one reason, which its name tells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from worker.core.identity import Account, Entitlement
+from worker.core.plan import Operation
+from worker.ports import Made, Step, TargetPage, Task
+from worker.references import SecretReference
+from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
+from worker.sandbox.looker import LookerSandbox
+from worker.targets.looker import Looker, Settings
+
+os.environ.setdefault("LOOKER_TEST_ID", "looker-client")
+os.environ.setdefault("LOOKER_TEST_SECRET", "looker-secret")
+
+ROLES = (
+    LookerRoleSpec("2", "Admin", ("administer", "sudo", "see_users"), ("all",)),
+    LookerRoleSpec("3", "Viewer", ("access_data", "see_looks"), ("sales",)),
+    LookerRoleSpec("4", "Developer", ("access_data", "develop"), ("sales",)),
+    LookerRoleSpec("5", "Keeper", ("see_users", "manage_groups"), ()),
+)
+GROUPS = (
+    LookerGroupSpec("10", "Engineering", (), ("Developer",)),
+    LookerGroupSpec("11", "Platform", ("Engineering",)),
+    LookerGroupSpec("12", "Wardens", (), ("Keeper",)),
+    LookerGroupSpec("13", "Inner Wardens", ("Wardens",)),
+    LookerGroupSpec("14", "Chiefs", (), ("Admin",)),
+    LookerGroupSpec("15", "Inner Chiefs", ("Chiefs",)),
+    LookerGroupSpec("16", "Okta Sales", (), ("Viewer",), mirrored=True),
+)
+ANN, BOB, CLEO, DORA, REPORTS, SUPPORT, EMBED, EVE, ROOT = (str(n) for n in range(20, 29))
+USERS = (
+    LookerUser(ANN, "Ann@acme.example", "Ann", "Lee", False, "standard", ("Viewer",), ("Platform",)),
+    LookerUser(BOB, "bob@acme.example", "Bob", "Ray", False, "standard", (), ("Engineering", "Okta Sales")),
+    LookerUser(CLEO, "cleo@acme.example", "Cleo", "Diaz", False, "standard", (), ("Inner Chiefs",)),
+    LookerUser(DORA, "dora_x@acme.example", "Dora", "Eck", True, "standard", ("Viewer", "Developer"), ()),
+    LookerUser(REPORTS, "", "Reports", "", False, "service", ("Viewer",), ()),
+    LookerUser(SUPPORT, "help@vendor.example", "Vendor", "Help", False, "support", (), ()),
+    LookerUser(EMBED, "", "Embedded", "", False, "embed", (), ("Engineering",)),
+    LookerUser(EVE, "", "Eve", "Fox", False, "standard", ("Viewer",), ()),
+    LookerUser(ROOT, "root@acme.example", "Root", "Gil", False, "standard", ("Admin",), ()),
+)
+
+
+def company(users: Sequence[LookerUser] = USERS) -> Company:
+    return Company((), (), tuple(users), GROUPS, ROLES, (), (), (), (), "")
+
+
+def settings(sandbox: LookerSandbox, **more: object) -> Settings:
+    given = {
+        "type": "looker",
+        "url": sandbox.url,
+        "client_id": SecretReference("${env:LOOKER_TEST_ID}").reference,
+        "client_secret": "${env:LOOKER_TEST_SECRET}",
+        "create": "email",
+        "timeout": 5,
+    }
+    return Settings.model_validate(given | more)
+
+
+@contextmanager
+def connected(sandbox: LookerSandbox, **more: object) -> Iterator[Looker]:
+    """A connector that waits hardly at all between its attempts."""
+    target = Looker("looker", settings(sandbox, **more), first_pause=0.001)
+    try:
+        yield target
+    finally:
+        target.close()
+
+
+@pytest.fixture
+def sandbox() -> Iterator[LookerSandbox]:
+    made = LookerSandbox(company())
+    with made.serve():
+        yield made
+
+
+@pytest.fixture
+def target(sandbox: LookerSandbox) -> Iterator[Looker]:
+    with connected(sandbox) as connector:
+        yield connector
+
+
+def role(id: str) -> Entitlement:
+    return Entitlement("role", id)
+
+
+def group(id: str) -> Entitlement:
+    return Entitlement("group", id)
+
+
+def joined(pages: Iterator[TargetPage]) -> dict[str, Account]:
+    """All accounts of an observation with what they hold."""
+    read = list(pages)
+    held: dict[str, set[Entitlement]] = {}
+    for id, entitlement in (pair for page in read for pair in page.holdings):
+        held.setdefault(id, set()).add(entitlement)
+    return {
+        account.id: replace(account, entitlements=frozenset(held.get(account.id, ())))
+        for page in read
+        for account in page.accounts
+    }
+
+
+def task(operation: Operation, entitlement: Entitlement | None = None, **fields: str) -> Task:
+    return Task(f"{operation}-{entitlement.key if entitlement else ''}", operation, entitlement, fields)
+
+
+def seen(target: Looker, id: str) -> Account:
+    account = target.account(id)
+    assert account is not None
+    return account
+
+
+def newcomer(*entitlements: Entitlement, login: str = "new@acme.example") -> Account:
+    """The account that somebody without one should get."""
+    names = {"first_name": "Nia", "last_name": "Newman"}
+    return Account("", login, login, True, names, frozenset(entitlements))
+
+
+def do(target: Looker, account: Account, *tasks: Task) -> list[Made]:
+    """Compile and make the steps; those without an account are made on the one that was created."""
+    made: list[Made] = []
+    created = ""
+    for step in target.steps(account, tasks):
+        made.append(target.apply(on(step, created)))
+        created = created or made[-1].account_id
+    return made
+
+
+def on(step: Step, account_id: str) -> Step:
+    return step if step.account_id else replace(step, account_id=account_id)
+
+
+def shown(sandbox: LookerSandbox, id: str) -> dict[str, object]:
+    user: dict[str, object] = sandbox.state()["users"][id]
+    return user

@@ -1,0 +1,332 @@
+"""A Looker is read whole, and only what is held directly counts as held; or there is an error, never a shorter list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.targets.looker_company import (
+    ANN,
+    BOB,
+    CLEO,
+    DORA,
+    EMBED,
+    EVE,
+    REPORTS,
+    ROOT,
+    SUPPORT,
+    company,
+    connected,
+    group,
+    joined,
+    role,
+    sandbox,
+    seen,
+    target,
+)  # fmt: skip
+from worker.core.identity import Catalogue, Trait
+from worker.errors import Denied, Misconfigured, Misshapen, TrueupError, Unavailable
+from worker.sandbox.looker import LookerSandbox
+from worker.targets.looker import Looker
+
+__all__ = ["sandbox", "target"]  # fixtures
+
+HOLDS = {
+    ANN: {role("3"), group("11")},
+    BOB: {group("10"), group("16")},
+    CLEO: {group("15")},
+    DORA: {role("3"), role("4")},
+    REPORTS: {role("3")},
+    SUPPORT: set(),
+    EMBED: {group("10")},
+    EVE: {role("3")},
+    ROOT: {role("2")},
+}
+TRAITS = {
+    ANN: set(),
+    BOB: set(),
+    CLEO: {Trait.ADMINISTRATOR},
+    REPORTS: {Trait.SERVICE},
+    SUPPORT: {Trait.SUPPORT},
+    EMBED: {Trait.EMBED},
+    ROOT: {Trait.ADMINISTRATOR},
+}
+
+
+def test_each_account_holds_what_it_was_given_directly_and_nothing_that_comes_through_a_group(
+    target: Looker,
+) -> None:
+    accounts = joined(target.observe())
+    assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
+    assert len(accounts) == len(HOLDS) + 1  # ours
+
+
+@pytest.mark.parametrize("id", TRAITS)
+def test_traits_tell_special_accounts_apart(target: Looker, id: str) -> None:
+    assert joined(target.observe())[id].traits == TRAITS[id]
+
+
+def test_our_own_account_is_marked_as_ours(target: Looker, sandbox: LookerSandbox) -> None:
+    accounts = joined(target.observe())
+    assert Trait.OURSELVES in accounts[sandbox.own_account].traits
+    assert [id for id, a in accounts.items() if Trait.OURSELVES in a.traits] == [sandbox.own_account]
+
+
+@pytest.mark.parametrize("id", [ANN, BOB, CLEO, DORA, REPORTS, SUPPORT, EMBED, EVE, ROOT])
+def test_one_account_read_alone_is_the_same_as_in_the_whole(target: Looker, id: str) -> None:
+    assert seen(target, id) == joined(target.observe())[id]
+
+
+def test_an_account_has_its_address_its_names_and_its_standing(target: Looker) -> None:
+    accounts = joined(target.observe())
+    assert (accounts[ANN].login, accounts[ANN].email, accounts[ANN].active) == (*["Ann@acme.example"] * 2, True)
+    assert accounts[ANN].profile == {"first_name": "Ann", "last_name": "Lee"}
+    assert accounts[DORA].active is False
+    assert accounts[EVE].login == ""  # no e-mail credential: it cannot be correlated, and that is no error
+
+
+def test_an_account_that_does_not_exist_is_none(target: Looker) -> None:
+    assert target.account("4711") is None
+
+
+def test_a_404_that_the_list_of_users_contradicts_is_no_absence(target: Looker, sandbox: LookerSandbox) -> None:
+    fault = sandbox.break_(f"GET /api/4.0/users/{ANN}", "status", status=404)
+    with pytest.raises(Unavailable):
+        target.account(ANN)
+    assert fault.fired
+
+
+CATALOGUE = {
+    ("role", "Admin"): (True, ""),
+    ("role", "Viewer"): (False, ""),
+    ("role", "Keeper"): (True, ""),  # it may manage groups
+    ("group", "Engineering"): (False, ""),
+    ("group", "Platform"): (False, ""),
+    ("group", "Wardens"): (True, ""),
+    ("group", "Inner Wardens"): (True, ""),  # lies in Wardens
+    ("group", "Inner Chiefs"): (True, ""),  # lies in a group of administrators
+    ("group", "Okta Sales"): (False, "mirrored from single sign-on; change it there"),
+    ("group", "All Users"): (False, "Looker itself puts every account into it"),
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), CATALOGUE, ids=" ".join)
+def test_the_catalogue_says_what_is_privileged_and_what_is_closed(target: Looker, kind: str, name: str) -> None:
+    catalogue = Catalogue(tuple(item for page in target.observe() for item in page.catalogue))
+    [item] = catalogue.named(kind, name)
+    assert (item.privileged, item.closed) == CATALOGUE[kind, name]
+
+
+def test_groups_that_lie_in_each_other_end_the_walk(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.instance.groups["14"].parents.add("15")
+    assert Trait.ADMINISTRATOR in joined(target.observe())[CLEO].traits
+
+
+def test_everybody_is_an_administrator_where_all_users_carries_admin(target: Looker, sandbox: LookerSandbox) -> None:
+    everybody = sandbox.instance.group_named("All Users")
+    assert everybody is not None
+    everybody.roles.add("2")
+    assert all(Trait.ADMINISTRATOR in account.traits for account in joined(target.observe()).values())
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["with totals", "without totals"])
+@pytest.mark.parametrize("cap", [2, 3, 5, 100])
+def test_pages_of_any_size_give_the_same_accounts(
+    target: Looker, sandbox: LookerSandbox, cap: int, counted: bool
+) -> None:
+    sandbox.page_cap, sandbox.count_known = cap, counted
+    accounts = joined(target.observe())
+    assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
+
+
+def test_reading_takes_no_more_calls_than_pages_roles_and_groups(target: Looker, sandbox: LookerSandbox) -> None:
+    list(target.observe())
+    assert target.calls <= 1 + len(sandbox.instance.roles) + len(sandbox.instance.groups) + 5
+
+
+class Restless:
+    """Somebody who changes the list of users each time that a page of it was read."""
+
+    def __init__(self, sandbox: LookerSandbox, times: int) -> None:
+        self.sandbox, self.left, self.done = sandbox, times, 0
+        sandbox.observers.append(self)
+
+    def __call__(self, exchange: Any) -> None:
+        if exchange.path == "/api/4.0/users" and "offset=0" in exchange.query and self.left:
+            self.left -= 1
+            self.done += 1
+            first = min(self.sandbox.instance.users, key=int)
+            self.sandbox.delete_user(first)
+            self.sandbox.add_user("Late", f"Comer {self.done}", f"late{self.done}@acme.example")
+
+
+def test_a_list_that_moves_while_it_is_read_is_read_again(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.page_cap = 3
+    restless = Restless(sandbox, times=2)
+    accounts = joined(target.observe())
+    assert restless.done == 2
+    assert set(accounts) == set(sandbox.instance.users)
+
+
+def test_a_list_that_never_stands_still_is_unavailable(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.page_cap = 3
+    Restless(sandbox, times=1000)
+    with pytest.raises(Unavailable, match="kept changing"):
+        list(target.observe())
+
+
+def test_a_holder_who_is_in_no_list_of_users_is_no_certified_read(target: Looker, sandbox: LookerSandbox) -> None:
+    fault = sandbox.break_("GET /api/4.0/roles/3/users", "misshapen", text='[{"id": "999"}]')
+    with pytest.raises(Unavailable, match="not in the list of users"):
+        list(target.observe())
+    assert fault.fired == 3
+
+
+def test_a_caller_without_the_admin_role_is_denied_and_reads_nobody_as_nameless(sandbox: LookerSandbox) -> None:
+    clerk = sandbox.add_user("Clerk", "", kind="service", roles=["Viewer"])
+    with pytest.MonkeyPatch.context() as patch:
+        id, secret = sandbox.add_key(clerk)
+        patch.setenv("LOOKER_TEST_ID", id)
+        patch.setenv("LOOKER_TEST_SECRET", secret)
+        with connected(sandbox) as target, pytest.raises(Denied, match="Admin role"):
+            list(target.observe())
+
+
+HIDDEN = ("email", "is_disabled", "is_service_account", "verified_looker_employee", "credentials_embed")
+
+
+@pytest.mark.parametrize("field", HIDDEN)
+def test_a_field_that_is_absent_is_hidden_from_us_and_not_empty(
+    target: Looker, sandbox: LookerSandbox, field: str
+) -> None:
+    record = {
+        "id": "20", "email": None, "first_name": "A", "last_name": "B", "is_disabled": False,
+        "verified_looker_employee": False, "is_service_account": False, "credentials_embed": [],
+        "roles_externally_managed": False, "allow_direct_roles": True, "allow_normal_group_membership": True,
+    }  # fmt: skip
+    del record[field]
+    fault = sandbox.break_("GET /api/4.0/users", "misshapen", text=orjson.dumps([record]).decode())
+    with pytest.raises(Denied, match=field):
+        list(target.observe())
+    assert fault.fired
+
+
+LOGIN = "POST /api/4.0/login"
+ROUTES = (
+    LOGIN,
+    "GET /api/4.0/user",
+    "GET /api/4.0/users",
+    "GET /api/4.0/roles",
+    "GET /api/4.0/roles/3/users",
+    "GET /api/4.0/groups/search/with_hierarchy",
+    "GET /api/4.0/groups/10/users",
+)
+ALONE = (
+    f"GET /api/4.0/users/{ANN}",
+    f"GET /api/4.0/users/{ANN}/roles",
+    "GET /api/4.0/users/search",
+    "GET /api/4.0/groups/search/with_hierarchy",
+)
+FAULTS: dict[str, tuple[dict[str, Any], type[TrueupError]]] = {
+    "500 without a word": ({"kind": "status", "status": 500}, Unavailable),
+    "a gateway's 503": ({"kind": "status", "status": 503, "text": "<html>later</html>"}, Unavailable),
+    "a web page": ({"kind": "html"}, Misshapen),
+    "a redirect": ({"kind": "redirect", "text": "https://login.invalid/"}, Misconfigured),
+    "half an answer": ({"kind": "truncate"}, Misshapen),
+    "another shape": ({"kind": "misshapen"}, Misshapen),
+    "null": ({"kind": "misshapen", "text": "null"}, Misshapen),
+    "rows of nothing": ({"kind": "misshapen", "text": "[{}]"}, Misshapen),
+    "ids that are numbers": ({"kind": "misshapen", "text": '[{"id": 3}]'}, Misshapen),
+    "a lost connection": ({"kind": "drop"}, Unavailable),
+    "401 for ever": ({"kind": "status", "status": 401}, Denied),
+    "403": ({"kind": "status", "status": 403}, Denied),
+    "429 for ever": ({"kind": "status", "status": 429}, Unavailable),
+}
+AT_THE_LOGIN = {"a web page": Unavailable}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_read_that_breaks_is_an_error_and_never_a_shorter_list(
+    target: Looker, sandbox: LookerSandbox, route: str, fault: str
+) -> None:
+    how, expected = FAULTS[fault]
+    injected = sandbox.break_(route, **how)
+    with pytest.raises(TrueupError) as caught:
+        list(target.observe())
+    assert injected.fired
+    assert type(caught.value) is (AT_THE_LOGIN.get(fault, expected) if route == LOGIN else expected)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("route", ALONE)
+def test_one_account_that_cannot_be_read_is_an_error_and_not_absent(
+    target: Looker, sandbox: LookerSandbox, route: str, fault: str
+) -> None:
+    how, expected = FAULTS[fault]
+    injected = sandbox.break_(route, **how)
+    with pytest.raises(expected):
+        target.account(ANN)
+    assert injected.fired
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_answer_that_takes_too_long_is_unavailable(sandbox: LookerSandbox, route: str) -> None:
+    slow = sandbox.break_(route, "slow", seconds=0.4)
+    with connected(sandbox, timeout=0.1) as target, pytest.raises(Unavailable):
+        list(target.observe())
+    assert slow.fired
+
+
+EMPTIED = {
+    "GET /api/4.0/users": Unavailable,
+    "GET /api/4.0/roles": Misshapen,
+    "GET /api/4.0/groups/search/with_hierarchy": Unavailable,
+    "GET /api/4.0/groups/10/users": Unavailable,
+}
+
+
+@pytest.mark.parametrize("route", EMPTIED)
+def test_an_empty_list_that_its_own_total_contradicts_is_no_list(
+    target: Looker, sandbox: LookerSandbox, route: str
+) -> None:
+    fault = sandbox.break_(route, "misshapen", text="[]")
+    with pytest.raises(EMPTIED[route]):
+        list(target.observe())
+    assert fault.fired
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("retry", [{}, {"Retry-After": "0"}], ids=["no hint", "with Retry-After"])
+def test_what_passes_by_itself_is_waited_for(
+    target: Looker, sandbox: LookerSandbox, route: str, retry: dict[str, str]
+) -> None:
+    fault = sandbox.break_(route, "status", status=429, headers=retry, times=2)
+    assert len(joined(target.observe())) == len(sandbox.instance.users)
+    assert fault.fired == 2
+
+
+def test_a_token_that_looker_forgot_is_fetched_anew_once(target: Looker, sandbox: LookerSandbox) -> None:
+    list(target.observe())
+    sandbox.expire_tokens()
+    assert len(joined(target.observe())) == len(sandbox.instance.users)
+
+
+def test_a_deleted_role_in_the_middle_of_a_read_starts_it_again(target: Looker, sandbox: LookerSandbox) -> None:
+    def delete(exchange: Any) -> None:
+        if exchange.path == "/api/4.0/roles" and "4" in sandbox.instance.roles:
+            for holder in list(sandbox.instance.holders.get("4", ())):
+                sandbox.instance.revoke(sandbox.instance.users[holder], "4")
+            sandbox.instance.groups["10"].roles.discard("4")
+            del sandbox.instance.roles["4"]
+
+    sandbox.observers.append(delete)
+    assert set(joined(target.observe())[DORA].entitlements) == {role("3")}
+
+
+def test_a_company_of_nobody_but_ourselves_is_read() -> None:
+    empty = LookerSandbox(company([]))
+    with empty.serve(), connected(empty) as target:
+        assert set(joined(target.observe())) == {empty.own_account}
