@@ -14,7 +14,7 @@ _FREE = {"additionalProperties": True, "type": "object"}  # what pydantic makes 
 
 
 def schema(connectors: Connectors | None = None) -> dict[str, Any]:
-    """JSON Schema 2020-12 of the whole file. It imports every connector, so it takes seconds."""
+    """JSON Schema 2020-12 of the whole file. It imports every connector."""
     connectors = connectors or Installed()
     whole = Settings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = whole["$defs"]
