@@ -13,8 +13,8 @@ from worker.sandbox.company import Company, Employee, SourceGroupSpec
 from worker.sandbox.okta import OktaSandbox
 from worker.sources.okta import OktaSource, Settings, connect
 
-PEOPLE = 450  # three pages
-ENGINEERS = 250  # two pages
+PEOPLE = 230  # two pages
+ENGINEERS = 210  # two pages
 ENGINEERING, SALES, EMPTY = "00gengineering000001", "00gsales000000000001", "00gempty000000000001"
 
 

@@ -91,7 +91,7 @@ class Org:
             while True:
                 following = _following(reply, links)
                 upcoming = fetcher.submit(self.get, following, None, scope) if following else None
-                records = _records(reply)
+                records = records_of(reply)
                 known = len(ids)
                 ids.update(record["id"] for record in records)
                 if records and len(ids) == known:
@@ -165,7 +165,8 @@ def _following(reply: Reply, seen: set[str]) -> str:
     return link
 
 
-def _records(reply: Reply) -> list[dict[str, Any]]:
+def records_of(reply: Reply) -> list[dict[str, Any]]:
+    """The rows of a page. Raises Misshapen unless each has an id."""
     rows = reply.json()
     if not isinstance(rows, list):
         raise Misshapen(f"{reply.call} answered no list ({quoted(reply.text)}).")

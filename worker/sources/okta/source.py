@@ -23,6 +23,7 @@ from worker.sources.okta.org import (
     USERS_PATH,
     Org,
     error_text,
+    records_of,
     throttle_wait,
 )  # fmt: skip
 from worker.sources.okta.people import ATTRIBUTES, People
@@ -96,7 +97,7 @@ class OktaSource:
         built_in = {"filter": 'type eq "BUILT_IN"', "expand": "stats"}
         groups = [record for page in self._org.pages(GROUPS_PATH, built_in, GROUPS) for record in page]
         yield from self._credential_notices()
-        if not users.json():
+        if not records_of(users):
             yield Notice(f"{self.name} shows nobody.", "Give the credentials a role that covers all users.", fatal=True)
         all_people = everyone(groups)
         if all_people is None:
