@@ -1,0 +1,407 @@
+"""The laws that every target keeps. A target's tests inherit `TargetContract` and provide a `rig`.
+
+class TestMine(TargetContract):
+    operations = (...)              # those that the target offers, out of OPERATIONS
+
+    @pytest.fixture
+    def rig(self) -> Iterator[Rig]: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import pytest
+
+from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
+from worker.core.plan import Operation
+from worker.errors import Denied, Paused, Refused, Rejected, TrueupError, Unknown
+from worker.ports import Made, Outcome, Step, Target, Task
+from worker.sandbox.server import Fault, SandboxServer
+
+OPERATIONS = ("disable", "enable", "update", "rename", "revoke", "create", "grant")
+
+
+@dataclass
+class Rig:
+    """A served sandbox, how to connect to it, and what lies about in it.
+
+    `accounts` reads the sandbox's own state, as accounts with their direct entitlements; `remove` deletes an account by
+    hand. `held` and `free` are entitlements that `somebody` has, and could be given. `unseen` are verbs whose effect
+    the vendor does not show. `mutating` is a fault's glob for calls that change something.
+    """
+
+    sandbox: SandboxServer
+    connect: Callable[[Callable[[], None]], Target]
+    secret: str
+    somebody: str
+    own: str
+    held: Sequence[Entitlement]
+    free: Sequence[Entitlement]
+    profile: Mapping[str, str]
+    new_login: str
+    newcomer: Account
+    accounts: Callable[[], dict[str, Account]]
+    remove: Callable[[str], None]
+    unseen: frozenset[str] = frozenset()
+    mutating: str = "[PD]*"
+    opened: list[Target] = field(default_factory=list)
+
+    def target(self, before_call: Callable[[], None] = lambda: None) -> Target:
+        """A connector of its own, logged in already, so that a fault hits what it is meant for."""
+        target = self.connect(before_call)
+        target.instance()
+        self.opened.append(target)
+        return target
+
+    def close(self) -> None:
+        for target in self.opened:
+            target.close()
+
+
+def observed(target: Target) -> tuple[dict[str, Account], dict[tuple[str, str], CatalogueItem]]:
+    """Accounts by id, with their entitlements joined as the store joins them; and the catalogue."""
+    accounts: dict[str, Account] = {}
+    holdings: dict[str, set[Entitlement]] = {}
+    catalogue: dict[tuple[str, str], CatalogueItem] = {}
+    for page in target.observe():
+        for account in page.accounts:
+            seen = accounts.get(account.id)
+            accounts[account.id] = replace(account, traits=account.traits | seen.traits) if seen else account
+        for id, held in page.holdings:
+            holdings.setdefault(id, set()).add(held)
+        catalogue |= {(item.kind, item.id): item for item in page.catalogue}
+        assert all(check.passed for check in page.checks)
+    joined = {id: replace(a, entitlements=frozenset(holdings.pop(id, ()))) for id, a in accounts.items()}
+    assert not holdings, "a holding of an account that was not listed"
+    return joined, catalogue
+
+
+def prepare(rig: Rig, target: Target, operation: str) -> tuple[Account, list[Task]]:
+    """The account as a plan would see it, and the tasks that bring the operation about."""
+    account = target.account(rig.somebody)
+    assert account is not None
+    match operation:
+        case "disable":
+            return account, [Task("t1", Operation.DISABLE)]
+        case "enable":
+            make(rig, target, target.steps(account, [Task("t0", Operation.DISABLE)]))
+            now = target.account(rig.somebody)
+            assert now is not None
+            return now, [Task("t1", Operation.ENABLE)]
+        case "update":
+            return account, [Task("t1", Operation.UPDATE, fields=rig.profile)]
+        case "rename":
+            return account, [Task("t1", Operation.UPDATE, fields={"login": rig.new_login})]
+        case "revoke":
+            return account, [Task(f"t{n}", Operation.REVOKE, held) for n, held in enumerate(rig.held)]
+        case "create":
+            return rig.newcomer, [Task("t1", Operation.CREATE)]
+        case "grant":
+            return account, [Task(f"t{n}", Operation.GRANT, free) for n, free in enumerate(rig.free)]
+    raise AssertionError(operation)
+
+
+def wanted(rig: Rig, account: Account, operation: str) -> Callable[[Account], bool]:
+    """What must hold of the account when the operation has been done."""
+    match operation:
+        case "disable":
+            return lambda now: not now.active
+        case "enable":
+            return lambda now: now.active
+        case "update":
+            return lambda now: rig.profile.items() <= now.profile.items()
+        case "rename":
+            return lambda now: now.login == rig.new_login
+        case "revoke":
+            return lambda now: now.entitlements == account.entitlements - set(rig.held)
+        case "create":
+            return lambda now: (
+                (now.login, now.profile, now.entitlements) == (account.login, account.profile, account.entitlements)
+            )
+        case "grant":
+            return lambda now: now.entitlements == account.entitlements | set(rig.free)
+    raise AssertionError(operation)
+
+
+def make(rig: Rig, target: Target, steps: Sequence[Step]) -> list[Made]:
+    """Every step to its end, as the flow makes them. No apply may send more than one mutating request."""
+    results: list[Made] = []
+    created = ""
+    for step in steps:
+        while True:
+            before = len(rig.sandbox.log)
+            made = target.apply(replace(step, account_id=step.account_id or created))
+            assert len(rig.sandbox.log) - before <= 1, f"more than one mutation: {step.sentence}"
+            created = made.account_id or created
+            results.append(made)
+            if not made.again:
+                break
+    return results
+
+
+def struck(rig: Rig, kind: str, **how: object) -> Fault:
+    """The next mutation is hit, and no other."""
+    return rig.sandbox.break_(rig.mutating, kind, times=1, **how)
+
+
+class TargetContract:
+    """See the module."""
+
+    operations: ClassVar[Sequence[str]] = OPERATIONS
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "operation" in metafunc.fixturenames:
+            metafunc.parametrize("operation", metafunc.cls.operations)
+
+    # --- reading ---
+
+    def test_what_is_observed_is_what_the_server_holds(self, rig: Rig) -> None:
+        accounts, _ = observed(rig.target())
+        assert accounts == rig.accounts()
+
+    def test_everything_held_is_in_the_catalogue(self, rig: Rig) -> None:
+        accounts, catalogue = observed(rig.target())
+        held = {e for account in accounts.values() for e in account.entitlements}
+        assert held
+        assert {(e.kind, e.id) for e in held} <= catalogue.keys()
+        assert {("scope", e.scope) for e in held if e.scope} <= catalogue.keys()
+
+    def test_one_account_reads_as_it_does_among_all(self, rig: Rig) -> None:
+        target = rig.target()
+        accounts, _ = observed(target)
+        assert {id: target.account(id) for id in accounts} == accounts
+
+    def test_an_account_that_is_gone_is_none(self, rig: Rig) -> None:
+        target = rig.target()
+        rig.remove(rig.somebody)
+        assert target.account(rig.somebody) is None
+        assert rig.somebody not in observed(target)[0]
+
+    def test_our_own_account_is_known(self, rig: Rig) -> None:
+        target = rig.target()
+        accounts, _ = observed(target)
+        ours = [id for id, account in accounts.items() if Trait.OURSELVES in account.traits]
+        assert ours == [rig.own] == [target.instance().own_account]
+        assert target.instance().id
+
+    def test_reading_changes_nothing(self, rig: Rig) -> None:
+        target = rig.target()
+        observed(target)
+        list(target.probe())
+        target.account(rig.somebody)
+        assert rig.sandbox.log == []
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param({"kind": "status", "status": 403}, id="forbidden"),
+            pytest.param({"kind": "status", "status": 404}, id="not found"),
+            pytest.param({"kind": "status", "status": 503, "headers": {"Retry-After": "0"}}, id="unavailable"),
+            pytest.param({"kind": "html"}, id="a login page"),
+            pytest.param({"kind": "redirect", "text": "https://elsewhere.invalid/login"}, id="redirected"),
+            pytest.param({"kind": "truncate"}, id="cut in half"),
+            pytest.param({"kind": "misshapen"}, id="another shape"),
+        ],
+    )
+    def test_no_read_that_fails_passes_for_an_empty_one(self, rig: Rig, fault: dict[str, object]) -> None:
+        rig.sandbox.reads.clear()
+        observed(rig.target())
+        paths = [path for path, count in rig.sandbox.reads.items() if count]
+        assert paths
+        for path in paths:
+            target = rig.connect(lambda: None)
+            rig.opened.append(target)
+            broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
+            with pytest.raises(TrueupError):
+                target.instance()
+                observed(target)
+            assert broken.fired, path
+            rig.sandbox.faults.clear()
+
+    def test_a_paused_connector_sends_nothing(self, rig: Rig) -> None:
+        stopped = False
+
+        def before_call() -> None:
+            if stopped:
+                raise Paused("paused")
+
+        target = rig.target(before_call)
+        account, tasks = prepare(rig, target, "revoke")
+        steps = target.steps(account, tasks)
+        stopped = True
+        reads = rig.sandbox.reads.total()
+        for step in steps:
+            with pytest.raises(Paused):
+                target.apply(step)
+        with pytest.raises(Paused):
+            observed(target)
+        assert rig.sandbox.log == []
+        assert rig.sandbox.reads.total() == reads
+
+    # --- changing ---
+
+    def test_an_operation_is_done_and_done_twice_is_already_so(self, rig: Rig, operation: str) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        steps = target.steps(account, tasks)
+        assert steps
+        assert {t.id for t in tasks} == {id for step in steps for id in step.tasks}
+        others = {id: a for id, a in rig.accounts().items() if id != account.id}
+        first = make(rig, target, steps)
+        assert Outcome.APPLIED in {made.outcome for made in first}
+        id = account.id or next(made.account_id for made in first if made.account_id)
+        now = target.account(id)
+        assert now is not None
+        assert wanted(rig, account, operation)(now)
+        assert now == rig.accounts()[id]
+        assert {i: a for i, a in rig.accounts().items() if i != id} == others, "somebody else was changed"
+        again = make(rig, target, [step for step in steps if step.verb not in rig.unseen])
+        assert {made.outcome for made in again} == {Outcome.ALREADY_SO}
+        assert rig.accounts()[id] == now
+
+    def test_a_lost_answer_is_unknown_and_then_found_applied(self, rig: Rig, operation: str) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        created, struck_some = "", False
+        for step in target.steps(account, tasks):
+            if step.verb in rig.unseen:
+                continue
+            step = replace(step, account_id=step.account_id or created)
+            changes = len(rig.sandbox.log)
+            fault = struck(rig, "drop-after")
+            try:
+                made = target.apply(step)
+            except Unknown:
+                assert fault.fired
+                struck_some = True
+                seen = len(rig.sandbox.log)
+                made = target.settled(step)
+                assert made.outcome is Outcome.FOUND_APPLIED, step.sentence
+                assert len(rig.sandbox.log) == seen == changes + 1
+            else:
+                assert made.outcome is Outcome.ALREADY_SO
+                assert not fault.fired
+            created = made.account_id or created
+            rig.sandbox.faults.clear()
+            assert target.apply(replace(step, account_id=step.account_id or created)).outcome is Outcome.ALREADY_SO
+        assert struck_some
+
+    def test_a_request_that_never_arrived_is_unknown_and_then_found_not_applied(self, rig: Rig, operation: str) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        changes = len(rig.sandbox.log)
+        for step in target.steps(account, tasks)[:1]:
+            fault = struck(rig, "drop")
+            with pytest.raises(Unknown):
+                target.apply(step)
+            assert fault.fired
+            assert target.settled(step).outcome is Outcome.FOUND_NOT_APPLIED
+            assert len(rig.sandbox.log) == changes
+            assert target.apply(step).outcome is Outcome.APPLIED
+
+    def test_an_answer_of_yes_is_not_believed_unread(self, rig: Rig, operation: str) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        step = target.steps(account, tasks)[0]
+        fault = struck(rig, "status", status=200, text='{"id": 0}')
+        with pytest.raises((Unknown, Rejected)):
+            target.apply(step)
+        assert fault.fired
+
+    @pytest.mark.parametrize("nth", range(7))
+    def test_no_read_that_fails_after_a_mutation_hides_it(self, rig: Rig, operation: str, nth: int) -> None:
+        """Whichever read fails: either nothing was sent, or the outcome is unknown."""
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        step = target.steps(account, tasks)[0]
+        changes = len(rig.sandbox.log)
+        fault = rig.sandbox.break_("GET *", "status", status=403, skip=nth)
+        try:
+            made = target.apply(step)
+        except Unknown:
+            assert fault.fired
+        except TrueupError:
+            assert fault.fired
+            assert len(rig.sandbox.log) == changes
+        else:
+            assert made.outcome is Outcome.APPLIED
+            assert not fault.fired
+
+    def test_a_refusal_by_the_vendor_leaves_the_account_as_it_was(self, rig: Rig, operation: str) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, operation)
+        step = target.steps(account, tasks)[0]
+        before = rig.accounts()
+        fault = struck(rig, "status", status=400, text="no")
+        with pytest.raises(Rejected):
+            target.apply(step)
+        assert fault.fired
+        assert rig.accounts() == before
+
+    def test_what_is_not_held_is_revoked_without_a_call(self, rig: Rig) -> None:
+        self._already_so(rig, Operation.REVOKE, rig.free)
+
+    def test_what_is_held_is_granted_without_a_call(self, rig: Rig) -> None:
+        self._already_so(rig, Operation.GRANT, rig.held)
+
+    def _already_so(self, rig: Rig, operation: Operation, entitlements: Sequence[Entitlement]) -> None:
+        target = rig.target()
+        account = target.account(rig.somebody)
+        assert account is not None
+        # As a plan made from an older read would see it, so that there is something to do.
+        stale = account.entitlements ^ frozenset(entitlements)
+        tasks = [Task(f"t{n}", operation, e) for n, e in enumerate(entitlements)]
+        for step in target.steps(replace(account, entitlements=stale), tasks):
+            assert target.apply(step).outcome is Outcome.ALREADY_SO
+        assert rig.sandbox.log == []
+
+    # --- guards ---
+
+    @pytest.mark.parametrize("kind", ["disable", "update", "revoke", "grant"])
+    def test_our_own_account_is_never_changed(self, rig: Rig, kind: str) -> None:
+        target = rig.target()
+        somebody, tasks = prepare(rig, target, kind)
+        own = rig.accounts()[rig.own]
+        for step in target.steps(replace(somebody, id=rig.own), tasks):
+            with pytest.raises(Refused):
+                target.apply(step)
+        assert rig.sandbox.log == []
+        assert rig.accounts()[rig.own] == own
+
+    def test_an_account_that_is_gone_is_not_changed(self, rig: Rig) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, "grant")
+        steps = target.steps(account, tasks)
+        rig.remove(rig.somebody)
+        for step in steps:
+            with pytest.raises((Refused, Rejected)):
+                target.apply(step)
+            assert target.settled(step).outcome is Outcome.FOUND_NOT_APPLIED
+        assert rig.sandbox.log == []
+
+    def test_no_message_holds_our_secret(self, rig: Rig) -> None:
+        for status, path in ((401, "GET *"), (400, "GET *"), (503, "GET *")):
+            target = rig.target()
+            fault = rig.sandbox.break_(
+                path, "status", status=status, text=f"bad token {rig.secret}", headers={"Retry-After": "0"}
+            )
+            with pytest.raises(TrueupError) as error:
+                observed(target)
+            assert fault.fired
+            assert rig.secret not in str(error.value)
+            rig.sandbox.faults.clear()
+
+    def test_bad_credentials_are_denied(self, rig: Rig) -> None:
+        target = rig.target()
+        account, tasks = prepare(rig, target, "revoke")
+        step = target.steps(account, tasks)[0]
+        fault = rig.sandbox.break_("* *", "status", status=401, text="who are you?")
+        with pytest.raises(Denied):
+            observed(target)
+        with pytest.raises(Denied):
+            target.apply(step)
+        assert fault.fired
+        assert rig.sandbox.log == []
