@@ -91,4 +91,5 @@ def fresh_database(database: Database, _migrated: str) -> Iterator[Database]:
     with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_migrated}"')
         yield database.named(name)
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        # Not WITH (FORCE): the owner may not end a worker's session, and unforced it waits for one that is closing.
+        connection.execute(f'DROP DATABASE "{name}"')
