@@ -1,0 +1,102 @@
+"""Looks at everything before anything is done: settings, rights, installations, counts; and takes down a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.core.policy import compile_policy, count_matches
+from worker.core.render import counted, quoted
+from worker.errors import Misconfigured, TrueupError
+from worker.flows.crowd import gather
+from worker.flows.observe import observe
+from worker.flows.pull import pull
+from worker.flows.site import Site
+from worker.ports import Notice
+from worker.store import governed, installations, mirror
+
+
+@dataclass
+class Checkup:
+    """What `trueup check` found. `counts` are those of the reads just made; `baselines` the accepted ones."""
+
+    version: dict[str, str] = field(default_factory=dict)
+    notices: list[tuple[str, Notice]] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    counts: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    baselines: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    accepted: list[str] = field(default_factory=list)
+    policy: list[str] = field(default_factory=list)  # what the policy names and nobody has
+    warnings: list[str] = field(default_factory=list)
+
+    def exit_code(self) -> int:
+        """1 when something stops a run or the policy names what is not there; a missing baseline is no error."""
+        return 1 if self.failures or self.policy or any(n.fatal for _, n in self.notices) else 0
+
+
+def check(site: Site, *, accept: Sequence[str] | None = None, repin: str = "") -> Checkup:
+    """Probe and read every connector. `accept` takes the counts of these connectors (none named: of all) as baseline;
+    `repin` forgets which installation one of them was."""
+    known = [*site.sources, *site.targets]
+    for name in (*(accept or ()), *([repin] if repin else [])):
+        if name not in known:
+            raise Misconfigured(f"There is no source or target {quoted(name, 40)!r}; write one of {', '.join(known)}.")
+    if repin:
+        _forget_installation(site, repin)
+    accepting = set(known if accept is not None and not accept else accept or ())
+    found = Checkup()
+    for name in known:
+        try:
+            _check_one(site, name, found, name in accepting)
+        except TrueupError as error:
+            found.failures.append((name, str(error)))
+    _check_policy(site, found)
+    return found
+
+
+def _check_one(site: Site, name: str, found: Checkup, accepting: bool) -> None:
+    is_source = name in site.sources
+    connector = site.sources[name] if is_source else site.targets[name]
+    instance = connector.instance()
+    found.version[name] = f"{instance.id} {instance.version}".strip()
+    found.notices += [(name, notice) for notice in connector.probe()]
+    read = (pull if is_source else observe)(site, name, accept_counts=accepting)
+    found.counts[name] = read.counts
+    with site.begin() as session:
+        if accepting:
+            installations.accept_baseline(session, name, read.snapshot_id, read.counts, site.actor, site.now())
+            facts = {"connector": name, "snapshot": read.snapshot_id, "counts": read.counts}
+            site.record(session, site.event("baseline accepted", facts))
+            found.accepted.append(name)
+        baseline = installations.baseline(session, name)
+        if baseline is not None:
+            found.baselines[name] = baseline.counts
+
+
+def _forget_installation(site: Site, name: str) -> None:
+    with site.begin() as session:
+        if installations.unpin(session, name):
+            site.record(session, site.event("installation unpinned", {"connector": name}))
+
+
+def _check_policy(site: Site, found: Checkup) -> None:
+    """Names that mean nothing, rules that fit nobody: said here, before a run suspends them."""
+    found.warnings += site.loaded.warnings
+    readable = [name for name in site.targets if name in found.counts]
+    if len(readable) < len(site.targets) or any(name not in found.counts for name in site.sources):
+        return
+    crowd = gather(site)
+    with site.begin() as session:
+        catalogues = {name: mirror.catalogue(session, name) for name in readable}
+        bindings = governed.group_bindings(session)
+        meant = {name: governed.governance(session, name).bindings for name in readable}
+    policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant)
+    found.policy += [u.sentence for u in policy.suspended]
+    suspended = {u.rule for u in policy.suspended}
+    matches = count_matches(policy, crowd.people.values(), site.today())
+    found.warnings += [
+        f"{rule.where}: rule {quoted(rule.name, 60)} fits nobody; is its condition right?"
+        for rule in site.loaded.rules
+        if rule.name not in suspended and not matches[rule.name]
+    ]
+    site.say(f"{counted(len(site.loaded.rules), 'rule')}, {counted(len(crowd.people), 'person', 'people')}")

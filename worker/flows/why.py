@@ -1,0 +1,130 @@
+"""Explains one person in five steps: found, correlated, which rules, desired, observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlmodel import Session
+
+from worker.core.identity import Account, Catalogue, Entitlement, Person
+from worker.core.policy import CompiledPolicy, compile_policy
+from worker.core.render import person_label, quoted
+from worker.errors import Misconfigured
+from worker.flows.crowd import gather
+from worker.flows.links import find_person
+from worker.flows.site import Site
+from worker.store import episodes, governed, mirror, people
+
+
+@dataclass
+class Explanation:
+    """Sentences by step, in the order of the straight line, and the same as data."""
+
+    person: str
+    steps: dict[str, list[str]] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def why(site: Site, query: str, entitlement: str = "") -> Explanation:
+    """What is known of a person and what follows. `entitlement` narrows it: part of its name or key."""
+    crowd = gather(site)
+    with site.begin() as session:
+        found = find_person(session, query)
+        person = crowd.people.get(found.person_id)
+        if person is None:
+            raise Misconfigured(f"{person_label(found.name, found.login)} is at no source any more and has no account.")
+        told = Explanation(person_label(found.name, found.login))
+        catalogues = {name: mirror.catalogue(session, name) for name in site.targets}
+        meant = {name: governed.governance(session, name).bindings for name in site.targets}
+        policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, governed.group_bindings(session), meant)
+        groups = {(g.source, g.id): g.name for of_source in crowd.groups.values() for g in of_source}
+        told.steps["found"] = _found(person, groups)
+        told.steps["correlated"] = _correlated(site, session, person)
+        told.steps["rules"] = _rules(site, policy, person, entitlement)
+        told.steps["desired"] = _desired(site, policy, person, catalogues, entitlement)
+        told.steps["observed"] = _observed(session, person, catalogues, entitlement)
+    told.data = {"person": person.id, "label": told.person, "standing": person.standing.value, **told.steps}
+    return told
+
+
+def _found(person: Person, groups: dict[tuple[str, str], str]) -> list[str]:
+    lines = []
+    for identity in person.identities:
+        problem = f" ({quoted(identity.problem, 200)})" if identity.problem else ""
+        lines.append(
+            f"{identity.source} knows {quoted(identity.login)} as {identity.id}, status {identity.status}{problem}"
+        )
+    names = sorted(quoted(groups.get(group, group[1]), 60) for group in person.groups)
+    lines.append(f"member of {', '.join(names) or 'no group that the policy reads'}")
+    lines.append(f"so the person is {person.standing.value}" + (f"; {person.unsure}" if person.unsure else ""))
+    if person.departure_marked:
+        lines.append("a departure mark is set: nothing is granted, created or enabled")
+    return lines
+
+
+def _correlated(site: Site, session: Session, person: Person) -> list[str]:
+    links = people.links_of(session, person.id)
+    lines = [
+        f"{link.target}: account {link.account_id} is {link.state} as {link.rank}, by {link.key_used}, since"
+        f" {link.at:%Y-%m-%d} ({quoted(link.actor, 60)})"
+        for link in links
+    ]
+    without = [name for name in site.targets if not any(link.target == name for link in links)]
+    return lines + [f"{name}: no account is linked" for name in without]
+
+
+def _rules(site: Site, policy: CompiledPolicy, person: Person, entitlement: str) -> list[str]:
+    words = {True: "fits", False: "does not fit", None: "cannot be evaluated"}
+    lines = []
+    for verdict in policy.explain(person, site.today()):
+        gives = [f"{n.target} {n.reference}" for n in verdict.rule.give]
+        if entitlement and not any(entitlement.lower() in give.lower() for give in gives):
+            continue
+        owner = f"; owner {quoted(verdict.rule.owner, 80)}" if verdict.rule.owner else ""
+        lines.append(f"{quoted(verdict.rule.name, 80)} {words[verdict.verdict]}: {verdict.reason}{owner}")
+    return lines or ["no rule names it"]
+
+
+def _desired(
+    site: Site, policy: CompiledPolicy, person: Person, catalogues: dict[str, Catalogue], entitlement: str
+) -> list[str]:
+    deserved = policy.desired(person, site.today())
+    lines = []
+    for name, catalogue in catalogues.items():
+        for one, rules in sorted(deserved.given.get(name, {}).items()):
+            if _concerns(entitlement, one, catalogue):
+                lines.append(f"{name}: {catalogue.label(one)}, given by {', '.join(rules)}")
+        for one, rule in sorted(deserved.frozen.get(name, {}).items()):
+            if _concerns(entitlement, one, catalogue):
+                lines.append(f"{name}: {catalogue.label(one)} is frozen by {rule}: neither granted nor revoked")
+        for one, (rule, until) in sorted(deserved.expired.get(name, {}).items()):
+            if _concerns(entitlement, one, catalogue):
+                lines.append(f"{name}: {catalogue.label(one)} was given by {rule} until {until}")
+    return lines or ["nothing"]
+
+
+def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue], entitlement: str) -> list[str]:
+    lines = []
+    for name, catalogue in catalogues.items():
+        governance = governed.governance(session, name)
+        ids = [link.account_id for link in people.links_of(session, person.id) if link.target == name]
+        for account in mirror.account_rows_of(session, name, ids).values():
+            lines.append(_account_line(name, account))
+            for one in sorted(account.entitlements):
+                if _concerns(entitlement, one, catalogue):
+                    note = "" if one in governance.governed else " (not governed: left alone)"
+                    lines.append(f"{name}: holds {catalogue.label(one)}{note}")
+        open_now = [e for e in episodes.open_episodes(session, name) if str(e.person_id) == person.id]
+        lines += [f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}" for e in open_now]
+    return lines or ["no account"]
+
+
+def _account_line(target: str, account: Account) -> str:
+    traits = f", {', '.join(sorted(t.value for t in account.traits))}" if account.traits else ""
+    return f"{target}: {quoted(account.login)} ({account.id}) is {'active' if account.active else 'disabled'}{traits}"
+
+
+def _concerns(wanted: str, entitlement: Entitlement, catalogue: Catalogue) -> bool:
+    text = f"{entitlement.key} {catalogue.label(entitlement)}".lower()
+    return wanted.lower() in text
