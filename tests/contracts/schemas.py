@@ -10,9 +10,10 @@ Schema = dict[str, Any]
 WRITABLE = {
     "UserAttributeGroupValue": frozenset({"value", "rank", "group_id"}),
 }
-# Closed lists that the vendor's own prose adds to: KNOWN_ERRORS.md, Okta 1.
+# Closed lists that the vendor's own prose adds to: KNOWN_ERRORS.md, Okta 1 and 6.
 MORE_VALUES = {
     "UserStatus": ("ACTIVATING",),
+    "OAuth.TokenResponseTokenType": ("DPoP",),
 }
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _KEPT = frozenset(
@@ -58,14 +59,13 @@ def _plain(schema: Schema, name: str) -> Schema:
 
 
 def _answer(schema: Schema, name: str) -> Schema:
-    """Unknown properties are welcome; a reference may be null, as no contract can say that of one (OpenAPI 3.0)."""
+    """Unknown properties are welcome."""
     if "$ref" in schema:
         return {"$ref": f"#/$defs/answer.{_last(schema)}"}
     made = _plain(schema, name)
     if "properties" in schema:
         made["properties"] = {
-            key: False if part.get("writeOnly") else _or_null(_answer(part, ""))
-            for key, part in schema["properties"].items()
+            key: False if part.get("writeOnly") else _answer(part, "") for key, part in schema["properties"].items()
         }
     if "items" in schema:
         made["items"] = _answer(schema["items"], "")
@@ -102,10 +102,6 @@ def _request(schema: Schema, name: str, *, closed: bool) -> Schema:
 
 def _open_ended(schema: Schema) -> bool:
     return bool(schema.get("additionalProperties")) or "discriminator" in schema
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]} if "$ref" in schema else schema
 
 
 def _last(schema: Schema) -> str:
