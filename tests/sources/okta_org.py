@@ -63,10 +63,10 @@ def pull(source: OktaSource, *groups: str, attributes: frozenset[str] = frozense
 
 
 @contextmanager
-def connected(url: str, secret: Path, sandbox: OktaSandbox, **how: Any) -> Iterator[OktaSource]:
+def connected(url: str, place: Path, sandbox: OktaSandbox, **how: Any) -> Iterator[OktaSource]:
     """The connector with an API token (or what `how` says), repeating quickly."""
-    with_token: dict[str, Any] = {"token": f"${{file:{secret}}}"}
-    secret.write_text(how.pop("secret", sandbox.token), encoding="utf-8")
+    with_token: dict[str, Any] = {"token": f"${{file:{place}}}"}
+    place.write_text(how.pop("secret", sandbox.token), encoding="utf-8")
     patience = {key: how.pop(key) for key in ("attempts", "first_pause", "longest_wait") if key in how}
     before_call = how.pop("before_call", lambda: None)
     if "client_id" in how:

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from worker.core.render import quoted
-from worker.errors import Denied, Misconfigured, Misshapen, Paused, Unavailable, Unknown
+from worker.errors import Denied, Misconfigured, Misshapen, Unavailable, Unknown
 from worker.rest import Reply, Rest
+from worker.sources.okta.rate import throttle_wait
 from worker.sources.okta.settings import Settings
 
 TOKEN_PATH = "/oauth2/v1/token"  # noqa: S105 - a path
@@ -98,7 +99,7 @@ class ServiceApp:
     proof that is signed with a key of this process, so that a stolen token is worth nothing.
     """
 
-    def __init__(self, name: str, settings: Settings, key: str, rest: Rest, *, attempts: int, pause: float) -> None:
+    def __init__(self, name: str, settings: Settings, key: str, rest: Rest) -> None:
         self.client_id = settings.client_id or ""
         self._pem, own_id = _pem(name, key)
         self.secrets: Sequence[str] = (key, self._pem)
@@ -106,7 +107,6 @@ class ServiceApp:
         self._url = settings.url
         self._key_id = settings.key_id or own_id
         self._scopes = settings.scopes
-        self._attempts, self._pause = attempts, pause
         self._prover = _Prover() if settings.dpop else None
         self._access: _Access | None = None
         self._minting = threading.Lock()
@@ -140,17 +140,11 @@ class ServiceApp:
         return True
 
     def _mint(self) -> _Access:
-        """A new access token; minting twice harms nothing, so what is not known to have happened is repeated."""
-        for attempt in range(1, self._attempts + 1):
-            try:
-                return self._access_from(self._asked())
-            except Paused:
-                raise
-            except (Unavailable, Unknown) as error:
-                if attempt == self._attempts:
-                    raise Unavailable(str(error), getattr(error, "retry_after", None)) from error
-                time.sleep(self._pause * 2 ** (attempt - 1))
-        raise AssertionError("unreachable: the last attempt returns or raises")
+        """A new access token. Minting twice harms nothing, so what may have happened counts as what has not."""
+        try:
+            return self._access_from(self._asked())
+        except Unknown as error:
+            raise Unavailable(str(error)) from error
 
     def _asked(self) -> Reply:
         """The token endpoint's answer; a nonce that it demands for the proof is given, once."""
@@ -230,18 +224,17 @@ class _Prover:
         return jwt.encode(claims, self._key, algorithm="RS256", headers=self._header)
 
 
-def credentials_of(
-    name: str, settings: Settings, before_call: Callable[[], None], *, attempts: int, pause: float
-) -> Credentials:
+def credentials_of(name: str, settings: Settings, before_call: Callable[[], None]) -> Credentials:
     """Looks the secrets up; calls nobody. Raises Misconfigured where there is none, or no key."""
     if settings.token is not None:
         return ApiToken(settings.token.reveal())
     assert settings.private_key is not None
     key = settings.private_key.reveal()
     rest = Rest(
-        name, settings.url, ca_file=settings.ca_file, timeout=settings.timeout, before_call=before_call, secrets=(key,)
-    )
-    return ServiceApp(name, settings, key, rest, attempts=attempts, pause=pause)
+        name, settings.url, ca_file=settings.ca_file, timeout=settings.timeout, before_call=before_call, secrets=(key,),
+        wait=throttle_wait,
+    )  # fmt: skip
+    return ServiceApp(name, settings, key, rest)
 
 
 def _pem(name: str, key: str) -> tuple[str, str | None]:

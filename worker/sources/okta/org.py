@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -10,13 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
 import orjson
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Missing, Unavailable
 from worker.rest import Reply, Rest
 from worker.sources.okta.credentials import Credentials
+from worker.sources.okta.rate import window
 from worker.sources.okta.settings import GROUPS, USERS
 
 PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
@@ -27,16 +26,6 @@ ORGANIZATION, USERS_PATH, GROUPS_PATH = "/.well-known/okta-organization", "/api/
 ME = f"{USERS_PATH}/me"
 _ALWAYS_THERE = frozenset({ORGANIZATION, USERS_PATH, GROUPS_PATH, ME})
 _VIEWS = {USERS: "users", GROUPS: "groups and their members"}
-
-
-def throttle_wait(response: httpx.Response) -> float | None:
-    """Seconds until Okta's window opens again; None (a short, random pause) where Okta does not really say.
-
-    A concurrency limit comes with Limit 0 and a Reset that is a guess, and an error of Okta's own carries the headers
-    too, though waiting for the window would not cure it.
-    """
-    limit, _, wait = _window(response.headers)
-    return wait if response.status_code == 429 and limit > 0 else None
 
 
 def error_text(content: bytes) -> str:
@@ -118,7 +107,7 @@ class Org:
             time.sleep(wait)
 
     def _note(self, bucket: str, reply: Reply) -> None:
-        limit, remaining, wait = _window(reply.headers)
+        limit, remaining, wait = window(reply.headers)
         if limit > 0 and remaining <= 0:
             with self._pacing:
                 self._closed_until[bucket] = time.monotonic() + wait
@@ -180,19 +169,6 @@ def _bucket(path: str) -> str:
     """Okta counts the calls of a path and those beneath it apart."""
     parts = path.split("/")
     return "/".join(parts[:4]) + ("/{id}" if len(parts) > 4 else "")
-
-
-def _window(headers: httpx.Headers) -> tuple[int, int, float]:
-    """Limit, what remains of it (-1 and 1 where Okta does not say), and seconds to the reset by Okta's own clock."""
-    try:
-        limit, remaining, reset = (
-            int(headers[f"x-rate-limit-{name}"]) for name in ("limit", "remaining", "reset")
-        )  # fmt: skip
-    except (KeyError, ValueError):
-        return -1, 1, 0.0
-    sent = email.utils.parsedate_tz(headers.get("date", ""))
-    now = email.utils.mktime_tz(sent) if sent else time.time()
-    return limit, remaining, max(0.0, reset - now + 1)
 
 
 def _error_body(content: bytes) -> Mapping[str, Any]:

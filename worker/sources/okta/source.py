@@ -24,9 +24,9 @@ from worker.sources.okta.org import (
     Org,
     error_text,
     records_of,
-    throttle_wait,
 )  # fmt: skip
 from worker.sources.okta.people import ATTRIBUTES, People
+from worker.sources.okta.rate import throttle_wait
 from worker.sources.okta.settings import GROUPS, Settings
 
 ROWS = 500  # of a page that is handed on
@@ -44,7 +44,7 @@ def connect(
     attempts: int = 5, first_pause: float = 0.5, longest_wait: float = 90.0,
 ) -> OktaSource:  # fmt: skip
     """Builds the source; calls nobody. Raises Misconfigured where a secret is missing or no key."""
-    credentials = credentials_of(name, settings, before_call, attempts=attempts, pause=first_pause)
+    credentials = credentials_of(name, settings, before_call)
     rest = Rest(
         name,
         settings.url,
