@@ -166,6 +166,7 @@ def _tables() -> None:
         sa.Column("account_id", sa.String(), nullable=False),
         sa.Column("entitlement", sa.String(), nullable=False),
         sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("urgent", sa.Boolean(), nullable=False),
         sa.Column("opened_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("last_seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col, select
 
 from worker.core.drift import Drift
@@ -42,12 +42,32 @@ def follow(
     standing = [known[key].id for key in found if key in known]
     if standing:
         session.connection().execute(update(Episode).where(col(Episode.id).in_(standing)).values(last_seen_at=now))
+    _retell(session, known, found, sentence)
     gone = [e.id for key, e in known.items() if key not in found and str(e.person_id or "") not in unsure_people]
     if gone:
         session.connection().execute(update(Episode).where(col(Episode.id).in_(gone)).values(closed_at=now))
     opened = {row["drift_key"]: row["id"] for row in fresh}
     ids = {key: opened[key] if key in opened else known[key].id for key in found}
     return Course(ids, len(fresh), len(gone))
+
+
+def _retell(
+    session: Session, known: Mapping[str, Episode], found: Mapping[str, Drift], sentence: Callable[[Drift], str]
+) -> None:
+    """A drift that stands may read differently by now: somebody was renamed, or one of the disputed has departed."""
+    told = [(known[key], sentence(drift), drift.urgent) for key, drift in found.items() if key in known]
+    changed = [
+        {"episode": episode.id, "now_reads": reads, "now_urgent": urgent}
+        for episode, reads, urgent in told
+        if (episode.sentence, episode.urgent) != (reads, urgent)
+    ]
+    if changed:
+        session.connection().execute(
+            update(Episode)
+            .where(col(Episode.id) == bindparam("episode"))
+            .values(sentence=bindparam("now_reads"), urgent=bindparam("now_urgent")),
+            changed,
+        )
 
 
 def close(session: Session, episode_ids: Collection[uuid.UUID], now: dt.datetime) -> None:
@@ -78,6 +98,7 @@ def _episode(drift: Drift, sentence: str, now: dt.datetime) -> dict[str, Any]:
         "account_id": drift.account_id,
         "entitlement": drift.entitlement.key if drift.entitlement else drift.field,
         "sentence": sentence,
+        "urgent": drift.urgent,
         "opened_at": now,
         "last_seen_at": now,
         "closed_at": None,

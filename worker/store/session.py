@@ -42,8 +42,10 @@ class Store:
         self._engine = engine(self.url, pool_size=5, max_overflow=5, pool_timeout=30, pool_pre_ping=True)
 
     @contextmanager
-    def begin(self) -> Iterator[Session]:
+    def begin(self, *, one_moment: bool = False) -> Iterator[Session]:
         """One transaction, committed at the end of the block and rolled back by any error.
+
+        With `one_moment`, everything in it is read as it was when the first statement began: for reports.
 
         Raises Unavailable when the database cannot be reached, breaks off or gives up waiting: nothing was changed.
         Raises Unknown when it breaks off during the commit itself: what was written must be read again.
@@ -51,6 +53,8 @@ class Store:
         committing = False
         try:
             with Session(self._engine, expire_on_commit=False) as session, session.begin():
+                if one_moment:
+                    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
                 yield session
                 session.flush()
                 committing = True

@@ -47,6 +47,15 @@ def current_snapshot(session: Session, connector: str) -> Snapshot | None:
     return _snapshot(*found) if found else None
 
 
+def latest_attempt(session: Session, connector: str) -> Snapshot | None:
+    """The read of a connector that began last, whatever came of it; `failure` says why it came to nothing."""
+    found = session.execute(
+        text(f"SELECT {_COLUMNS} FROM snapshot WHERE connector = :connector ORDER BY started_at DESC, id LIMIT 1"),
+        {"connector": connector},
+    ).one_or_none()
+    return _snapshot(*found) if found else None
+
+
 def snapshot(session: Session, id: uuid.UUID) -> Snapshot | None:
     """Any read, current or not."""
     found = session.execute(text(f"SELECT {_COLUMNS} FROM snapshot WHERE id = :id"), {"id": id}).one_or_none()

@@ -257,7 +257,10 @@ class Baseline(SQLModel, table=True):
 
 
 class Episode(SQLModel, table=True):
-    """One drift from its appearance to its end. If it comes back, that is a new episode; old approvals are void."""
+    """One drift from its appearance to its end. If it comes back, that is a new episode; old approvals are void.
+
+    `sentence` and `urgent` are those of the last run that saw it.
+    """
 
     __tablename__ = "episode"
     __table_args__ = (Index("episode_open", "drift_key", unique=True, postgresql_where=text("closed_at IS NULL")),)
@@ -270,6 +273,7 @@ class Episode(SQLModel, table=True):
     account_id: str = ""
     entitlement: str = ""
     sentence: str = ""
+    urgent: bool = False
     opened_at: dt.datetime = _when()
     last_seen_at: dt.datetime = _when()
     closed_at: dt.datetime | None = _when(null=True)
