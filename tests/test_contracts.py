@@ -17,7 +17,7 @@ from tests.contracts.validator import PREFIX, Contract, Violation
 from worker.sandbox.server import Exchange, SandboxServer
 
 JSON = {"content-type": "application/json"}
-USER = {"id": "7", "first_name": "Ana", "email": "ana@acme.example", "is_disabled": False, "credentials_email": None}
+USER = {"id": "7", "first_name": "Ana", "email": "ana@acme.example", "is_disabled": False}
 OKTA_USER = {
     "id": "00u1",
     "status": "ACTIVE",
