@@ -203,7 +203,7 @@ def _why(policy: CompiledPolicy, person: Person, today: dt.date, rules: tuple[st
 
 def _why_not(policy: CompiledPolicy, person: Person, today: dt.date, wanted: tuple[str, Entitlement]) -> str:
     if person.standing is not Standing.ACTIVE:
-        return f"nothing is given to somebody who is {person.standing}"
+        return f"nobody whose status is {person.standing} is given anything"
     target, entitlement = wanted
     giving = [
         one
