@@ -88,6 +88,29 @@ def target(sandbox: LookerSandbox) -> Iterator[Looker]:
         yield connector
 
 
+@pytest.fixture(scope="module")
+def shared_sandbox() -> Iterator[LookerSandbox]:
+    made = LookerSandbox(company())
+    with made.serve():
+        yield made
+
+
+@pytest.fixture
+def unchanged(shared_sandbox: LookerSandbox) -> Iterator[LookerSandbox]:
+    """A sandbox for tests that change nothing in it; faults and the log begin afresh."""
+    shared_sandbox.faults.clear()
+    shared_sandbox.log.clear()
+    before = shared_sandbox.state()
+    yield shared_sandbox
+    assert shared_sandbox.state() == before
+
+
+@pytest.fixture
+def reader(unchanged: LookerSandbox) -> Iterator[Looker]:
+    with connected(unchanged) as connector:
+        yield connector
+
+
 def role(id: str) -> Entitlement:
     return Entitlement("role", id)
 
