@@ -6,6 +6,7 @@ import time
 import unicodedata
 from collections import Counter
 from datetime import date
+from pathlib import Path
 
 import pytest
 import yaml
@@ -190,3 +191,12 @@ def test_must_see_and_protected_name_what_is_there_at_every_size() -> None:
         assert set(policy["must_see"]["okta"]["groups"]) <= {g.name for g in made.source_groups}
         assert set(policy["protected"]["accounts"]["looker"]) <= {u.email for u in made.looker_users}
         assert set(policy["protected"]["accounts"]["teamcity"]) <= {u.username for u in made.teamcity_users}
+
+
+def test_the_page_on_the_sandbox_names_every_kind_and_a_person_who_is_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    made = company(200)
+    shown = page.partition("## What is wrong at Acme")[2].partition("And these look odd")[0]
+    assert [s.kind for s in made.stories if s.kind not in HARMLESS and s.kind not in shown] == []
+    leaver = page.partition("/api/v1/users/")[2].partition("/")[0]
+    assert leaver in {e.profile["login"] for e in made.employees if e.status == "ACTIVE"}
