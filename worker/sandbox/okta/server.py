@@ -285,7 +285,7 @@ class OktaSandbox(SandboxServer):
             raise OktaError(400, "E0000001", f"Cannot {verb} a user whose status is {user.status}")
         else:
             self.directory.set_status(user.id, "SUSPENDED" if verb == "suspend" else "ACTIVE")
-        return as_json({})
+        return Response()
 
     def _end_sessions(self, request: Request) -> Response:
         self._user(request)
