@@ -365,7 +365,7 @@ BAD: dict[str, tuple[Rule, str, str, str]] = {
         broad_excepts, "worker.cli", "import contextlib\nwith contextlib.suppress(Exception): f()", "suppresses",
     ),
     "a broad except beside the last line of defence": (
-        broad_excepts, "worker.cli", "def main(): pass\ndef plan():\n    try: f()\n    except Exception: pass", "catches",
+        broad_excepts, "worker.cli", "def plan():\n    try: f()\n    except Exception: pass", "catches",
     ),
     "a broad except in some other main": (
         broad_excepts, "worker.rehearsal", "def main():\n    try: f()\n    except Exception: pass", "catches",

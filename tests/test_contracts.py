@@ -71,6 +71,7 @@ KEPT = {
     "Looker disables a user": ("looker", "PATCH", "/users/7", {"is_disabled": True}, 200, USER),
     "Looker clears a name": ("looker", "PATCH", "/users/7", {"first_name": None}, 200, USER),
     "Looker sets direct roles": ("looker", "PUT", "/users/7/roles", ["2"], 200, [{"id": "2", "name": "Admin"}]),
+    "Looker adds a member": ("looker", "POST", "/groups/3/users", {"user_id": "7"}, 200, USER),
     "Looker forgets a token": ("looker", "GET", "/user", None, 401, {"message": "Requires authentication."}),
     "Looker removes a member": ("looker", "DELETE", "/groups/3/users/7", None, 204, None),
     "Looker nests its fields": ("looker", "GET", "/user?fields=id,credentials_email(email)", None, 200, USER),
