@@ -79,6 +79,11 @@ def observed(target: Target) -> tuple[dict[str, Account], dict[tuple[str, str], 
     return joined, catalogue
 
 
+def read_all(target: Target) -> None:
+    target.instance()
+    observed(target)
+
+
 def prepare(rig: Rig, target: Target, operation: str) -> tuple[Account, list[Task]]:
     """The account as a plan would see it, and the tasks that bring the operation about."""
     account = target.account(rig.somebody)
@@ -216,8 +221,7 @@ class TargetContract:
             rig.opened.append(target)
             broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
             with pytest.raises(TrueupError):
-                target.instance()
-                observed(target)
+                read_all(target)
             assert broken.fired, path
             rig.sandbox.faults.clear()
 

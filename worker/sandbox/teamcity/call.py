@@ -38,6 +38,7 @@ class Call:
     names: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
+    charset: str
     shapes: Shapes
     server: ServerFacts
 
@@ -49,7 +50,7 @@ class Call:
 
     @property
     def text(self) -> str:
-        return self.body.decode("utf-8", "replace")
+        return self.body.decode(self.charset, "replace")
 
     def json(self) -> dict[str, Any]:
         """The body as an object; fields that nobody reads pass in silence, as the real mapper lets them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urljoin
 
-from worker.errors import Denied, Misshapen, Missing
+from worker.errors import Denied, Misshapen, Missing, Unavailable
 from worker.rest import Rest
 from worker.targets.teamcity import wire
 from worker.targets.teamcity.privileges import Powers
@@ -65,7 +65,7 @@ class Reading:
             _unique([user.id for user in users], reply.call)
             if not self._more_users(len(users)):
                 return users
-        raise Misshapen(
+        raise Unavailable(
             f"{self.name} listed its users {WHOLE_LISTS} times, and each time there was one more behind the last."
             " Either a proxy cuts the list, or accounts are created without a pause; try again later."
         )
