@@ -11,8 +11,6 @@ WRITABLE = {
     "UserAttributeGroupValue": frozenset({"value", "rank", "group_id"}),
     "GroupIdForGroupUserInclusion": frozenset({"user_id"}),
     "GroupIdForGroupInclusion": frozenset({"group_id"}),
-    "GroupIdForGroupUserInclusion": frozenset({"user_id"}),
-    "GroupIdForGroupInclusion": frozenset({"group_id"}),
 }
 # Closed lists that the vendor's own prose adds to: KNOWN_ERRORS.md, Okta 1 and 6.
 MORE_VALUES = {
