@@ -87,7 +87,9 @@ class Fakes:
 
     modules = {  # noqa: RUF012 a test double's constant
         ("sources", "okta"): SimpleNamespace(Settings=OktaSettings),
-        ("targets", "looker"): SimpleNamespace(Settings=LookerSettings, Grants=LookerGrants),
+        ("targets", "looker"): SimpleNamespace(
+            Settings=LookerSettings, Grants=LookerGrants, TRUSTED_KEYS=frozenset({"login", "email"})
+        ),
         ("targets", "teamcity"): SimpleNamespace(Settings=TeamCitySettings, Grants=TeamCityGrants),
     }
 

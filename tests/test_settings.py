@@ -46,6 +46,12 @@ def test_the_mode_is_a_preset_that_gates_refine(tmp_path: Path, text: str, opera
     assert loaded(tmp_path, text).settings.gate_table().gates[operation] is gate
 
 
+def test_an_address_may_link_where_people_cannot_change_it(tmp_path: Path) -> None:
+    found = loaded(tmp_path, "correlation: {looker: {trust: [login, email], propose: [name]}}\n").settings
+
+    assert found.correlation_of("looker").trust == ("login", "email")
+
+
 def test_bundles_become_what_they_name_in_every_target(tmp_path: Path) -> None:
     (rule,) = loaded(tmp_path, POLICY).rules
 

@@ -138,7 +138,7 @@ FAULTS = {
     "cases: [{person: {login: a, status: gone}, expect: {}}]": "cases[0].person.status: write 'active', 'suspended'",
     "cases: [{person: {login: a}, expect: {lokker: {}}}]": 'cases[0].expect.lokker: there is no target "lokker"',
     "cases: [{person: {login: a}, expect: {looker: {group: [X]}}}]": "cases[0].expect.looker.group: there is no such",
-    "cases: [{person: {login: a, groups: {ad: [X]}}, expect: {}}]": "cases[0].person.groups.ad: there is no such source",
+    "cases: [{person: {login: a, groups: {ad: [X]}}, expect: {}}]": "cases[0].person.groups.ad: there is no such",
     "cases: [{person: {login: a, on: never}, expect: {}}]": "cases[0].person.on: write a date such as 2027-03-31",
     "cases: @": "this is not YAML",
 }

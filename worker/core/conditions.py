@@ -109,6 +109,7 @@ def is_pattern(name: str) -> bool:
     return "*" in name or "?" in name
 
 
+@lru_cache(VALUES_KEPT)
 def pattern(text: str) -> re.Pattern[str]:
     """Only "*" and "?" are special: a group may well be called "[EU] Sales"."""
     special = {"*": ".*", "?": "."}

@@ -14,7 +14,8 @@ Side = Literal["sources", "targets"]
 
 
 class Connectors(Protocol):
-    """`module` gives a connector module: `Settings`, `connect`, and in targets `Grants`."""
+    """`module` gives a connector module: `Settings`, `connect`, and in targets `Grants`; `TRUSTED_KEYS` where more than
+    the login is out of the reach of the people themselves."""
 
     def types(self, side: Side) -> Sequence[str]: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -87,6 +87,7 @@ class _Parts:
         self._document = document
         self._connectors = connectors
         self.grants: dict[str, Any] = {}
+        self.trustworthy: dict[str, Collection[str]] = {}
         self.sources = self._settings("sources")
         self.targets = self._settings("targets")
 
@@ -99,6 +100,7 @@ class _Parts:
                 continue
             if side == "targets":
                 self.grants[name] = module.Grants
+                self.trustworthy[name] = getattr(module, "TRUSTED_KEYS", ("login",))
             try:
                 found[name] = module.Settings.model_validate(section)
             except ValidationError as error:
@@ -135,6 +137,7 @@ class _Reading:
         rules = tuple(self._rule(number, entry, bundles) for number, entry in enumerate(settings.rules))
         privileged = self._by_target(("privileged",), settings.privileged)
         released = self._by_target(("released",), settings.released)
+        self._check_released(rules, released)
         if self._document.faults:
             raise misconfigured(self._document.faults)
         self._warn(rules)
@@ -164,6 +167,11 @@ class _Reading:
         for section in ("correlation", "privileged", "released"):
             for name in getattr(settings, section):
                 self._declared((section, name), name, targets, "target")
+        for target, keys in settings.correlation.items():
+            for index, key in enumerate(keys.trust):
+                if key not in self._parts.trustworthy.get(target, (key,)):
+                    said = f"anybody can change their {key} in {target}, so it links nobody; list it under `propose`"
+                    self._document.fault(("correlation", target, "trust", index), said)
         for name in settings.protected.accounts:
             self._declared(("protected", "accounts", name), name, targets, "target")
         for name, seen in settings.must_see.items():
@@ -211,6 +219,18 @@ class _Reading:
             for target, section in grants.items()
             if target in self._settings.targets
         }
+
+    def _check_released(self, rules: Sequence[Rule], released: Mapping[str, tuple[Reference, ...]]) -> None:
+        """What a rule gives has not left the policy."""
+        for target, references in released.items():
+            giving = {named.reference: rule for rule in rules for named in rule.give if named.target == target}
+            for reference in references:
+                if reference in giving:
+                    rule = giving[reference]
+                    said = (
+                        f"{reference} is still given by rule {shown(rule.name)} at {rule.where}; remove one of the two"
+                    )
+                    self._document.fault(("released", target), said)
 
     def _rule(self, number: int, entry: RuleEntry, bundles: Mapping[str, tuple[Named, ...]]) -> Rule:
         path: KeyPath = ("rules", number)

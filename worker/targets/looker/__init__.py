@@ -8,7 +8,9 @@ from worker.ports import Target
 from worker.targets.looker.settings import Grants, Settings
 from worker.targets.looker.target import Looker
 
-__all__ = ["Grants", "Looker", "Settings", "connect"]
+__all__ = ["TRUSTED_KEYS", "Grants", "Looker", "Settings", "connect"]
+
+TRUSTED_KEYS = frozenset({"login", "email"})  # one and the same here, and people cannot change it themselves
 
 
 def connect(name: str, settings: Settings, before_call: Callable[[], None] = lambda: None) -> Target:
