@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import Operation
@@ -15,6 +17,7 @@ from worker.ports import Made, Step, TargetPage, Task
 from worker.references import SecretReference
 from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
 from worker.sandbox.looker import LookerSandbox
+from worker.sandbox.server import SandboxServer
 from worker.targets.looker import Looker, Settings
 
 os.environ.setdefault("LOOKER_TEST_ID", "looker-client")
@@ -75,39 +78,35 @@ def connected(sandbox: LookerSandbox, **more: object) -> Iterator[Looker]:
         target.close()
 
 
-@pytest.fixture
-def sandbox() -> Iterator[LookerSandbox]:
-    made = LookerSandbox(company())
+class Stage(SandboxServer):
+    """One listening server on which every test puts a sandbox of its own, for stopping a server takes a while."""
+
+    def app(self) -> Callable[[Scope, Receive, Send], Any]:
+        async def whoever_is_on(scope: Scope, receive: Receive, send: Send) -> None:
+            await self._on(scope, receive, send)
+
+        return whoever_is_on
+
+    def put(self, sandbox: LookerSandbox) -> LookerSandbox:
+        sandbox.url, self._on = self.url, sandbox.app()
+        return sandbox
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    made = Stage()
     with made.serve():
         yield made
+
+
+@pytest.fixture
+def sandbox(stage: Stage) -> LookerSandbox:
+    return stage.put(LookerSandbox(company()))
 
 
 @pytest.fixture
 def target(sandbox: LookerSandbox) -> Iterator[Looker]:
     with connected(sandbox) as connector:
-        yield connector
-
-
-@pytest.fixture(scope="module")
-def shared_sandbox() -> Iterator[LookerSandbox]:
-    made = LookerSandbox(company())
-    with made.serve():
-        yield made
-
-
-@pytest.fixture
-def unchanged(shared_sandbox: LookerSandbox) -> Iterator[LookerSandbox]:
-    """A sandbox for tests that change nothing in it; faults and the log begin afresh."""
-    shared_sandbox.faults.clear()
-    shared_sandbox.log.clear()
-    before = shared_sandbox.state()
-    yield shared_sandbox
-    assert shared_sandbox.state() == before
-
-
-@pytest.fixture
-def reader(unchanged: LookerSandbox) -> Iterator[Looker]:
-    with connected(unchanged) as connector:
         yield connector
 
 

@@ -25,6 +25,7 @@ from tests.targets.looker_company import (
     sandbox,
     seen,
     shown,
+    stage,
     target,
     task,
 )  # fmt: skip
@@ -35,7 +36,7 @@ from worker.ports import Outcome, Step, Task
 from worker.sandbox.looker import LookerSandbox
 from worker.targets.looker import Looker
 
-__all__ = ["sandbox", "target"]  # fixtures
+__all__ = ["sandbox", "stage", "target"]  # fixtures
 
 DISABLE, ENABLE, UPDATE = task(Operation.DISABLE), task(Operation.ENABLE), task(Operation.UPDATE, first_name="Anna")
 GIVE_DEVELOPER = task(Operation.GRANT, role("4"))

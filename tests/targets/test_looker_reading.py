@@ -21,20 +21,18 @@ from tests.targets.looker_company import (
     connected,
     group,
     joined,
-    reader,
     role,
     sandbox,
     seen,
-    shared_sandbox,
+    stage,
     target,
-    unchanged,
 )  # fmt: skip
 from worker.core.identity import Catalogue, Trait
 from worker.errors import Denied, Misconfigured, Misshapen, TrueupError, Unavailable
 from worker.sandbox.looker import LookerSandbox
 from worker.targets.looker import Looker
 
-__all__ = ["reader", "sandbox", "shared_sandbox", "target", "unchanged"]  # fixtures
+__all__ = ["sandbox", "stage", "target"]  # fixtures
 
 HOLDS = {
     ANN: {role("3"), group("11")},
@@ -59,45 +57,45 @@ TRAITS = {
 
 
 def test_each_account_holds_what_it_was_given_directly_and_nothing_that_comes_through_a_group(
-    reader: Looker,
+    target: Looker,
 ) -> None:
-    accounts = joined(reader.observe())
+    accounts = joined(target.observe())
     assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
     assert len(accounts) == len(HOLDS) + 1  # ours
 
 
 @pytest.mark.parametrize("id", TRAITS)
-def test_traits_tell_special_accounts_apart(reader: Looker, id: str) -> None:
-    assert joined(reader.observe())[id].traits == TRAITS[id]
+def test_traits_tell_special_accounts_apart(target: Looker, id: str) -> None:
+    assert joined(target.observe())[id].traits == TRAITS[id]
 
 
-def test_our_own_account_is_marked_as_ours(reader: Looker, unchanged: LookerSandbox) -> None:
-    accounts = joined(reader.observe())
-    assert Trait.OURSELVES in accounts[unchanged.own_account].traits
-    assert [id for id, a in accounts.items() if Trait.OURSELVES in a.traits] == [unchanged.own_account]
+def test_our_own_account_is_marked_as_ours(target: Looker, sandbox: LookerSandbox) -> None:
+    accounts = joined(target.observe())
+    assert Trait.OURSELVES in accounts[sandbox.own_account].traits
+    assert [id for id, a in accounts.items() if Trait.OURSELVES in a.traits] == [sandbox.own_account]
 
 
 @pytest.mark.parametrize("id", [ANN, BOB, CLEO, DORA, REPORTS, SUPPORT, EMBED, EVE, ROOT])
-def test_one_account_read_alone_is_the_same_as_in_the_whole(reader: Looker, id: str) -> None:
-    assert seen(reader, id) == joined(reader.observe())[id]
+def test_one_account_read_alone_is_the_same_as_in_the_whole(target: Looker, id: str) -> None:
+    assert seen(target, id) == joined(target.observe())[id]
 
 
-def test_an_account_has_its_address_its_names_and_its_standing(reader: Looker) -> None:
-    accounts = joined(reader.observe())
+def test_an_account_has_its_address_its_names_and_its_standing(target: Looker) -> None:
+    accounts = joined(target.observe())
     assert (accounts[ANN].login, accounts[ANN].email, accounts[ANN].active) == (*["Ann@acme.example"] * 2, True)
     assert accounts[ANN].profile == {"first_name": "Ann", "last_name": "Lee"}
     assert accounts[DORA].active is False
     assert accounts[EVE].login == ""  # no e-mail credential: it cannot be correlated, and that is no error
 
 
-def test_an_account_that_does_not_exist_is_none(reader: Looker) -> None:
-    assert reader.account("4711") is None
+def test_an_account_that_does_not_exist_is_none(target: Looker) -> None:
+    assert target.account("4711") is None
 
 
-def test_a_404_that_the_list_of_users_contradicts_is_no_absence(reader: Looker, unchanged: LookerSandbox) -> None:
-    fault = unchanged.break_(f"GET /api/4.0/users/{ANN}", "status", status=404)
+def test_a_404_that_the_list_of_users_contradicts_is_no_absence(target: Looker, sandbox: LookerSandbox) -> None:
+    fault = sandbox.break_(f"GET /api/4.0/users/{ANN}", "status", status=404)
     with pytest.raises(Unavailable):
-        reader.account(ANN)
+        target.account(ANN)
     assert fault.fired
 
 
@@ -116,8 +114,8 @@ CATALOGUE = {
 
 
 @pytest.mark.parametrize(("kind", "name"), CATALOGUE, ids=" ".join)
-def test_the_catalogue_says_what_is_privileged_and_what_is_closed(reader: Looker, kind: str, name: str) -> None:
-    catalogue = Catalogue(tuple(item for page in reader.observe() for item in page.catalogue))
+def test_the_catalogue_says_what_is_privileged_and_what_is_closed(target: Looker, kind: str, name: str) -> None:
+    catalogue = Catalogue(tuple(item for page in target.observe() for item in page.catalogue))
     [item] = catalogue.named(kind, name)
     assert (item.privileged, item.closed) == CATALOGUE[kind, name]
 
@@ -144,9 +142,9 @@ def test_pages_of_any_size_give_the_same_accounts(
     assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
 
 
-def test_reading_takes_no_more_calls_than_pages_roles_and_groups(reader: Looker, unchanged: LookerSandbox) -> None:
-    list(reader.observe())
-    assert reader.calls <= 1 + len(unchanged.instance.roles) + len(unchanged.instance.groups) + 5
+def test_reading_takes_no_more_calls_than_pages_roles_and_groups(target: Looker, sandbox: LookerSandbox) -> None:
+    list(target.observe())
+    assert target.calls <= 1 + len(sandbox.instance.roles) + len(sandbox.instance.groups) + 5
 
 
 class Restless:
@@ -180,10 +178,10 @@ def test_a_list_that_never_stands_still_is_unavailable(target: Looker, sandbox: 
         list(target.observe())
 
 
-def test_a_holder_who_is_in_no_list_of_users_is_no_certified_read(reader: Looker, unchanged: LookerSandbox) -> None:
-    fault = unchanged.break_("GET /api/4.0/roles/3/users", "misshapen", text='[{"id": "999"}]')
+def test_a_holder_who_is_in_no_list_of_users_is_no_certified_read(target: Looker, sandbox: LookerSandbox) -> None:
+    fault = sandbox.break_("GET /api/4.0/roles/3/users", "misshapen", text='[{"id": "999"}]')
     with pytest.raises(Unavailable, match="not in the list of users"):
-        list(reader.observe())
+        list(target.observe())
     assert fault.fired == 3
 
 
@@ -202,7 +200,7 @@ HIDDEN = ("email", "is_disabled", "is_service_account", "verified_looker_employe
 
 @pytest.mark.parametrize("field", HIDDEN)
 def test_a_field_that_is_absent_is_hidden_from_us_and_not_empty(
-    reader: Looker, unchanged: LookerSandbox, field: str
+    target: Looker, sandbox: LookerSandbox, field: str
 ) -> None:
     record = {
         "id": "20", "email": None, "first_name": "A", "last_name": "B", "is_disabled": False,
@@ -210,9 +208,9 @@ def test_a_field_that_is_absent_is_hidden_from_us_and_not_empty(
         "roles_externally_managed": False, "allow_direct_roles": True, "allow_normal_group_membership": True,
     }  # fmt: skip
     del record[field]
-    fault = unchanged.break_("GET /api/4.0/users", "misshapen", text=orjson.dumps([record]).decode())
+    fault = sandbox.break_("GET /api/4.0/users", "misshapen", text=orjson.dumps([record]).decode())
     with pytest.raises(Denied, match=field):
-        list(reader.observe())
+        list(target.observe())
     assert fault.fired
 
 
@@ -253,12 +251,12 @@ AT_THE_LOGIN = {"a web page": Unavailable}
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("route", ROUTES)
 def test_a_read_that_breaks_is_an_error_and_never_a_shorter_list(
-    reader: Looker, unchanged: LookerSandbox, route: str, fault: str
+    target: Looker, sandbox: LookerSandbox, route: str, fault: str
 ) -> None:
     how, expected = FAULTS[fault]
-    injected = unchanged.break_(route, **how)
+    injected = sandbox.break_(route, **how)
     with pytest.raises(TrueupError) as caught:
-        list(reader.observe())
+        list(target.observe())
     assert injected.fired
     assert type(caught.value) is (AT_THE_LOGIN.get(fault, expected) if route == LOGIN else expected)
 
@@ -266,19 +264,19 @@ def test_a_read_that_breaks_is_an_error_and_never_a_shorter_list(
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("route", ALONE)
 def test_one_account_that_cannot_be_read_is_an_error_and_not_absent(
-    reader: Looker, unchanged: LookerSandbox, route: str, fault: str
+    target: Looker, sandbox: LookerSandbox, route: str, fault: str
 ) -> None:
     how, expected = FAULTS[fault]
-    injected = unchanged.break_(route, **how)
+    injected = sandbox.break_(route, **how)
     with pytest.raises(expected):
-        reader.account(ANN)
+        target.account(ANN)
     assert injected.fired
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_an_answer_that_takes_too_long_is_unavailable(unchanged: LookerSandbox, route: str) -> None:
-    slow = unchanged.break_(route, "slow", seconds=0.4)
-    with connected(unchanged, timeout=0.1) as target, pytest.raises(Unavailable):
+def test_an_answer_that_takes_too_long_is_unavailable(sandbox: LookerSandbox, route: str) -> None:
+    slow = sandbox.break_(route, "slow", seconds=0.4)
+    with connected(sandbox, timeout=0.1) as target, pytest.raises(Unavailable):
         list(target.observe())
     assert slow.fired
 
@@ -293,21 +291,21 @@ EMPTIED = {
 
 @pytest.mark.parametrize("route", EMPTIED)
 def test_an_empty_list_that_its_own_total_contradicts_is_no_list(
-    reader: Looker, unchanged: LookerSandbox, route: str
+    target: Looker, sandbox: LookerSandbox, route: str
 ) -> None:
-    fault = unchanged.break_(route, "misshapen", text="[]")
+    fault = sandbox.break_(route, "misshapen", text="[]")
     with pytest.raises(EMPTIED[route]):
-        list(reader.observe())
+        list(target.observe())
     assert fault.fired
 
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("retry", [{}, {"Retry-After": "0"}], ids=["no hint", "with Retry-After"])
 def test_what_passes_by_itself_is_waited_for(
-    reader: Looker, unchanged: LookerSandbox, route: str, retry: dict[str, str]
+    target: Looker, sandbox: LookerSandbox, route: str, retry: dict[str, str]
 ) -> None:
-    fault = unchanged.break_(route, "status", status=429, headers=retry, times=2)
-    assert len(joined(reader.observe())) == len(unchanged.instance.users)
+    fault = sandbox.break_(route, "status", status=429, headers=retry, times=2)
+    assert len(joined(target.observe())) == len(sandbox.instance.users)
     assert fault.fired == 2
 
 
