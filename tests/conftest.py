@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from sqlalchemy import make_url
@@ -19,6 +20,10 @@ from sqlalchemy import make_url
 from worker import embedded
 
 pytest_plugins = ["pytester", "tests.contracts.plugin"]
+
+# A law is about what is so, not about how quickly a busy machine finds it.
+hypothesis.settings.register_profile("trueup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("trueup")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -41,7 +41,8 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """The situation of every account: linked (old and new ties), disputed, or orphan."""
+    """The situation of every account: linked (old and new ties), disputed, or orphan. Of the disputed people none gets
+    another account, whatever was linked to them before."""
 
     new_ties: tuple[Tie, ...] = ()
     disputes: tuple[Dispute, ...] = ()
@@ -71,7 +72,7 @@ def correlate(
     by_account = {tie.account_id: tie for tie in ties}
     owners = {tie.person_id for tie in by_account.values() if tie.linked}
     known_people = {person.id: person for person in people}
-    hints = _Hints(known_people.values(), accounts, [*trusted, *proposing])
+    hints = _Hints(known_people, accounts, [*trusted, *proposing])
     new_ties: list[Tie] = []
     disputes: list[Dispute] = []
     orphans: list[str] = []
@@ -88,26 +89,27 @@ def correlate(
             reason, candidates = verdict
             urgent = any(known_people[c].departed for c in candidates)
             disputes.append(Dispute(account.id, candidates, reason, urgent))
-    taken = {tie.person_id for tie in new_ties}
-    disputed = frozenset(p for d in disputes for p in d.person_ids if p not in owners and p not in taken)
+    disputed = frozenset(person for dispute in disputes for person in dispute.person_ids)
     return Correlation(tuple(new_ties), tuple(disputes), tuple(orphans), disputed)
 
 
 class _Hints:
     """Who and what shares a key value, exactly and loosely."""
 
-    def __init__(self, people: Iterable[Known], accounts: Iterable[Known], keys: Sequence[str]) -> None:
+    def __init__(self, people: Mapping[str, Known], accounts: Iterable[Known], keys: Sequence[str]) -> None:
+        self._known_people = people
         self._people: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._accounts: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._loosely: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key in dict.fromkeys(keys):
-            for person in people:
-                if value := person.keys.get(key):
-                    self._people[key, exact(value)].append(person.id)
-                    self._loosely[key, loose(value)].append(person.id)
+            for person in people.values():
+                if value := exact(person.keys.get(key, "")):
+                    self._people[key, value].append(person.id)
+                if value := loose(person.keys.get(key, "")):
+                    self._loosely[key, value].append(person.id)
             for account in accounts:
-                if value := account.keys.get(key):
-                    self._accounts[key, exact(value)].append(account.id)
+                if value := exact(account.keys.get(key, "")):
+                    self._accounts[key, value].append(account.id)
 
     def judge(
         self,
@@ -118,39 +120,49 @@ class _Hints:
         ties: Mapping[str, Tie],
     ) -> Tie | tuple[str, tuple[str, ...]] | None:
         """A new tie; or (reason, candidate people) for a human; or None for an orphan."""
-        matches = {key: self._people[key, exact(account.keys[key])] for key in trusted if self._matches(key, account)}
-        candidates = tuple(dict.fromkeys(person for people in matches.values() for person in people))
-        if not candidates:
-            return self._propose(account, trusted, proposing)
-        key = next(iter(matches))
         tombstone = ties.get(account.id)
-        if tombstone is not None:  # a human has said that it is not this person's
-            others = tuple(c for c in candidates if c != tombstone.person_id)
-            return (f"it was unlinked by hand, and its {key} matches somebody else", others) if others else None
+        denied = tombstone.person_id if tombstone else ""  # a human has said that it is not this person's
+        matches = {key: self._who(self._people, key, exact, account, denied) for key in trusted}
+        keys = [key for key in trusted if matches[key]]
+        candidates = tuple(dict.fromkeys(person for key in keys for person in matches[key]))
+        if not candidates:
+            return self._propose(account, trusted, proposing, denied)
+        if tombstone is not None:
+            return f"it was unlinked by hand, and its {keys[0]} matches somebody else", candidates
         if len(candidates) > 1:
-            return f"its {' and '.join(matches)} match {len(candidates)} people", candidates
-        twins = [a for a in self._accounts[key, exact(account.keys[key])] if a != account.id]
-        if twins:
-            return f"{len(twins) + 1} accounts have the same {key}", candidates
+            return f"its {' and '.join(keys)} match {len(candidates)} people", candidates
+        rivals = self._rivals(account, self._known_people[candidates[0]], trusted)
+        if rivals:
+            return f"{len(rivals) + 1} accounts have the {' or '.join(trusted)} of one person", candidates
         if candidates[0] in owners:
-            return f"the person with its {key} already has another account", candidates
+            return f"the person with its {keys[0]} already has another account", candidates
         if account.privileged:
             return "it holds privileged entitlements, so its first link needs a human", candidates
-        return Tie(account.id, candidates[0], key=key)
+        return Tie(account.id, candidates[0], key=keys[0])
 
-    def _matches(self, key: str, account: Known) -> bool:
-        value = account.keys.get(key)
-        return bool(value) and (key, exact(value or "")) in self._people
+    def _who(
+        self,
+        index: Mapping[tuple[str, str], list[str]],
+        key: str,
+        form: Callable[[str], str],
+        account: Known,
+        denied: str,
+    ) -> tuple[str, ...]:
+        """The people with the account's value of a key, in that form, but for the one whom a human has ruled out."""
+        return tuple(p for p in index.get((key, form(account.keys.get(key, ""))), ()) if p != denied)
+
+    def _rivals(self, account: Known, person: Known, trusted: Sequence[str]) -> set[str]:
+        """The other accounts that any trusted key says are this person's."""
+        found = {a for key in trusted for a in self._accounts.get((key, exact(person.keys.get(key, ""))), ())}
+        return found - {account.id}
 
     def _propose(
-        self, account: Known, trusted: Sequence[str], proposing: Sequence[str]
+        self, account: Known, trusted: Sequence[str], proposing: Sequence[str], denied: str
     ) -> tuple[str, tuple[str, ...]] | None:
         for key in proposing:
-            if self._matches(key, account):
-                people = tuple(self._people[key, exact(account.keys[key])])
+            if people := self._who(self._people, key, exact, account, denied):
                 return f"only its {key} matches, which is not trusted to link by itself", people
         for key in dict.fromkeys([*trusted, *proposing]):
-            value = account.keys.get(key)
-            if value and (key, loose(value)) in self._loosely:
-                return f"its {key} only looks alike", tuple(self._loosely[key, loose(value)])
+            if people := self._who(self._loosely, key, loose, account, denied):
+                return f"its {key} only looks alike", people
         return None
