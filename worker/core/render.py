@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Callable, Mapping
 
@@ -19,8 +20,20 @@ def quoted(text: str, limit: int = 160) -> str:
 
 
 def csv_safe(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """A cell that no spreadsheet takes for a formula, nor one that splits it at semicolons, tabs or new lines."""
+    return _FORMULA.sub(r"\1'\2", text)
+
+
+_FORMULA = re.compile(r"(^\s*|[;\t\r\n]\s*)([=+\-@\uff1d\uff0b\uff0d\uff20])")  # full-width signs count as well
+
+
+def age(lasted: dt.timedelta) -> str:
+    """`3 days`, `5 hours`, `2 minutes`: whole units of the largest that there is one of."""
+    seconds = int(lasted.total_seconds())
+    for size, noun in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, noun)
+    return "less than a minute"
 
 
 Label = Callable[[Entitlement], str]
@@ -57,10 +70,10 @@ _FINDINGS: Mapping[DriftKind, str] = {
 }
 
 _CAUSES: Mapping[Cause, str] = {
-    Cause.DESERVED: "because {rules} gives it",
+    Cause.DESERVED: "because {rules} give{s} it",
     Cause.UNDESERVED: "because no rule gives it",
     Cause.LEFT_POLICY: "because it left the policy",
-    Cause.EXPIRED: "because {rules} has ended",
+    Cause.EXPIRED: "because {rules} {has} ended",
     Cause.DEPARTED: "because they have departed",
     Cause.SUSPENDED: "because they are suspended",
     Cause.ABSENT: "because the source no longer has them",
@@ -70,7 +83,10 @@ _CAUSES: Mapping[Cause, str] = {
 
 def change_sentence(drift: Drift, who: str, label: Label) -> str:
     """`revoke role Developer from Ana Ruiz <ana@acme.example> in looker, because no rule gives it`."""
-    reason = _CAUSES[drift.cause].format(rules=rule_names(drift.rules))
+    many = len(drift.rules) > 1
+    reason = _CAUSES[drift.cause].format(
+        rules=rule_names(drift.rules), s="" if many else "s", has="have" if many else "has"
+    )
     return f"{_filled(_CHANGES[drift.kind], drift, who, label)}, {reason}"
 
 
