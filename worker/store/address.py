@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from worker.errors import Misconfigured, TrueupError, Unavailable, Unknown
 
+_VARIABLES = "TRUEUP_DATABASE_URL, or TRUEUP_OWNER_DATABASE_URL for migrations"
 _DRIVER = "postgresql+psycopg"
 _SPELLINGS = frozenset({"postgres", "postgresql", _DRIVER})
 
@@ -33,22 +34,27 @@ _WRONG_SETTINGS = {
     "no password supplied": "a password is needed and none is given",
     "no pg_hba.conf entry": "the server does not admit this login from here",
     "does not exist": "the database or the login does not exist",
-    "certificate verify failed": "the server's certificate cannot be trusted",
+    "certificate verify failed": "its certificate cannot be trusted; name your authority: ?sslrootcert=/path/ca.pem",
+    "does not support SSL": (
+        "it offers no TLS; switch TLS on there, or write ?sslmode=disable where the network itself is private"
+    ),
 }
+
+_LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 
 def address(url: str) -> URL:
     """A database URL as SQLAlchemy needs it. Raises Misconfigured for anything but PostgreSQL; never quotes the URL."""
     try:
         parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
+    except (ArgumentError, ValueError):
         raise Misconfigured(
-            "TRUEUP_DATABASE_URL is not a database URL; write postgresql://user:password@host:5432/database."
-        ) from error
+            f"That is no database URL; write postgresql://user:password@host:5432/database ({_VARIABLES})."
+        ) from None  # its text may quote the URL, password and all
     if parsed.drivername not in _SPELLINGS:
         raise Misconfigured(
-            f"TRUEUP_DATABASE_URL names {parsed.drivername}, and Trueup keeps its books in PostgreSQL only;"
-            " write postgresql://user:password@host:5432/database."
+            f"Trueup keeps its books in PostgreSQL only, and the database URL names {parsed.drivername};"
+            f" write postgresql://user:password@host:5432/database ({_VARIABLES})."
         )
     return parsed.set(drivername=_DRIVER)
 
@@ -60,19 +66,25 @@ def place(url: URL) -> str:
 
 
 def engine(url: URL, **options: Any) -> Engine:
-    """An engine with our limits. What the URL itself sets in `options` or `connect_timeout` stays as it is."""
+    """An engine with our limits, and with verified TLS to another host. What the URL itself says goes before ours."""
     given = str(url.query.get("options", ""))
     limits = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items() if f"{name}=" not in given)
-    connect: dict[str, Any] = {"application_name": "trueup", "options": f"{limits} {given}".strip()}
-    if "connect_timeout" not in url.query:
-        connect["connect_timeout"] = 10
+    connect: dict[str, Any] = {"application_name": "trueup", "connect_timeout": 10}
+    if not _is_local(url) and "sslmode" not in url.query:
+        connect |= {"sslmode": "verify-full", "sslrootcert": "system"}
+    ours = {name: value for name, value in connect.items() if name not in url.query}
     return create_engine(
         url,
-        connect_args=connect,
+        connect_args={**ours, "options": f"{limits} {given}".strip()},
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         **options,
     )
+
+
+def _is_local(url: URL) -> bool:
+    host = url.host or url.query.get("host", "")
+    return isinstance(host, str) and (host in _LOCAL or host.startswith(("/", "@")))
 
 
 def translated(error: DBAPIError | psycopg.Error, url: URL, committing: bool = False) -> TrueupError | None:
@@ -88,5 +100,5 @@ def translated(error: DBAPIError | psycopg.Error, url: URL, committing: bool = F
         return Unknown(f"{where} broke off while it committed ({said}); what was written must be read again.")
     for words, meaning in _WRONG_SETTINGS.items():
         if cause.sqlstate is None and words in str(cause):
-            return Misconfigured(f"{where} refuses us: {meaning}. Correct TRUEUP_DATABASE_URL.")
-    return Unavailable(f"{where} cannot be reached or broke off ({said}); is it up, and is TRUEUP_DATABASE_URL right?")
+            return Misconfigured(f"{where} refuses us: {meaning}. Correct the database URL ({_VARIABLES}).")
+    return Unavailable(f"{where} cannot be reached or broke off ({said}); is it up, and is the database URL right?")
