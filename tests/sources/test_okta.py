@@ -165,6 +165,14 @@ def test_an_older_record_of_somebody_on_both_lists_does_not_count(okta: OktaSand
     assert fault.fired
 
 
+def test_a_record_without_a_time_gives_way_to_one_read_later(okta: OktaSandbox, source: OktaSource) -> None:
+    timeless = [{"id": user_id(3), "status": "ACTIVE", "profile": {"login": "p3@example.com"}}]
+    okta.directory.users[user_id(3)].status = "DEPROVISIONED"
+    fault = okta.break_("GET /api/v1/users", "misshapen", text=orjson.dumps(timeless).decode(), times=1)
+    assert pull(source, "none").people[user_id(3)].standing is Standing.DEPARTED
+    assert fault.fired
+
+
 def test_who_is_hired_while_groups_are_read_is_looked_up(okta: OktaSandbox, source: OktaSource) -> None:
     hired: list[str] = []
     meanwhile(
@@ -281,7 +289,7 @@ def test_members_who_are_on_no_list_of_people_are_not_certified(okta: OktaSandbo
     check = pull(source, "Sales").checks["members are listed people"]
     assert fault.fired
     assert not check.passed
-    assert check.detail.startswith("1 members of groups are on no list of people")
+    assert check.detail.startswith("1 member of a group is on no list of people")
 
 
 def test_a_narrow_role_leaves_everyone_unchecked_and_says_so(okta: OktaSandbox, source: OktaSource) -> None:

@@ -29,8 +29,9 @@ class OktaSandbox(SandboxServer):
     """An Okta org loaded with a company. Edit it through `directory` or the methods of the same names.
 
     The API token belongs to an administrator of its own (`owner_id`), who is one more user of the org. Switches:
-    `links` ("self-first", "next-first", "no-self", "circle"), `admin_role` ("full", "narrow", "none") with `narrow_to` (names of
-    the groups that a narrow role covers), `per_minute` (calls per bucket, None for no limit) and `window` (seconds).
+    `links` ("self-first", "next-first", "no-self", "circle"), `admin_role` ("full", "narrow", "none") with `narrow_to`
+    (names of the groups that a narrow role covers), `per_minute` (calls per bucket, None for no limit) and `window`
+    (its seconds).
     """
 
     name = "okta"

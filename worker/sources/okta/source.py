@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from worker.core.identity import Identity, SourceGroup, Standing
-from worker.core.render import quoted
+from worker.core.render import counted, quoted
 from worker.errors import Denied, Misshapen, Missing
 from worker.ports import Check, Instance, Notice, SourcePage, Wanted
 from worker.rest import Rest
@@ -24,13 +24,14 @@ from worker.sources.okta.org import (
     Org,
     error_text,
     records_of,
-)  # fmt: skip
+)
 from worker.sources.okta.people import ATTRIBUTES, People
 from worker.sources.okta.rate import throttle_wait
 from worker.sources.okta.settings import GROUPS, Settings
 
 ROWS = 500  # of a page that is handed on
 STRANGERS = 50  # members who are on no list of people and are looked up one by one
+SHOWN = 10  # groups with a problem that a check names
 _ATTRIBUTE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _LISTS: Mapping[str, Mapping[str, str]] = {
     "people": {},  # every status but DEPROVISIONED, and those that no contract names
@@ -84,13 +85,7 @@ class OktaSource:
 
     def person(self, id: str) -> Identity | None:
         """One identity by id; None when Okta itself (and no gateway) says that there is none."""
-        try:
-            record = self._user(f"{USERS_PATH}/{quote(id, safe='')}")
-        except Missing:
-            return None
-        if record["id"] != id:
-            raise Misshapen(f"{self.name} was asked for the user {quoted(id)} and gave {quoted(record['id'])}.")
-        return self._reader(()).identity(record)
+        return self._by_id(id, self._reader(()))
 
     def probe(self) -> Iterable[Notice]:
         users = self._org.get(USERS_PATH, {"limit": 1})
@@ -132,6 +127,7 @@ class OktaSource:
             identities=late,
             checks=[
                 *checks,
+                Check("permission", True, f"users and groups are readable as {self._own_name}"),
                 Check("groups", True, f"{len(groups)} groups, listed to the end"),
                 _members_check(read, len(chosen)),
                 strangers_check,
@@ -150,9 +146,9 @@ class OktaSource:
             for records in self._org.pages(USERS_PATH, {**narrowed, "fields": fields}):
                 rows, pages = rows + len(records), pages + 1
                 for record in records:
-                    id, stamp = record["id"], str(record.get("lastUpdated"))
-                    if stamp >= stamps.get(id, ""):
-                        people[id], stamps[id] = reader.identity(record), stamp
+                    id, stamp = record["id"], record.get("lastUpdated")
+                    if not isinstance(stamp, str) or stamp >= stamps.get(id, ""):
+                        people[id], stamps[id] = reader.identity(record), stamp if isinstance(stamp, str) else ""
             checks.append(Check(what, True, f"{rows} listed to the end, on {pages} pages"))
         if not people:
             raise Denied(
@@ -163,27 +159,24 @@ class OktaSource:
 
     def _looked_up(self, strangers: Collection[str], attributes: Collection[str]) -> tuple[list[Identity], Check]:
         """Members who are on no list of people: hired meanwhile (then they are found by id), or not shown to us."""
-        reader = self._reader(attributes)
-        late = []
-        for id in sorted(strangers)[:STRANGERS]:
-            try:
-                late.append(reader.identity(self._user(f"{USERS_PATH}/{quote(id, safe='')}")))
-            except Missing:
-                continue  # counted below, as one who was not found
+        reader, name = self._reader(attributes), "members are listed people"
+        found = [self._by_id(id, reader) for id in sorted(strangers)[:STRANGERS]]
+        late = [identity for identity in found if identity]
         hidden = len(strangers) - len(late)
         if not hidden:
-            return late, Check("members are listed people", True, f"{len(late)} of them were hired meanwhile")
-        detail = f"{hidden} members of groups are on no list of people: the administrator role may cover too few users"
-        return late, self._unless_partial("members are listed people", detail)
+            return late, Check(name, True, f"{len(late)} of them were hired meanwhile")
+        who = counted(hidden, "member of a group is", "members of groups are")
+        detail = f"{who} on no list of people: the administrator role may cover too few users"
+        return late, self._unless_partial(name, detail)
 
-    def _everyone_check(self, counted: Record | None, people: int) -> Check:
+    def _everyone_check(self, group: Record | None, people: int) -> Check:
         """The lists against the size of Everyone, which is read once more before it says that somebody is missing."""
         name = "as many as Everyone"
-        if counted is None:
+        if group is None:
             return Check(name, True, "not checked: the group Everyone is not visible to our credentials")
-        if (count_of(counted) or 0) > people:
-            counted = self._groups.now(counted["id"]) or counted
-        count = count_of(counted)
+        if (count_of(group) or 0) > people:
+            group = self._groups.now(group["id"]) or group
+        count = count_of(group)
         if count is None:
             return Check(name, True, "not checked: Okta gives no count of Everyone")
         detail = f"{people} people were listed, and Everyone has {count}"
@@ -194,11 +187,25 @@ class OktaSource:
             return Check(name, True, f"{detail} (`partial: true` says that this is meant)")
         return Check(name, False, f"{detail}; if it is meant to see only a part of the org, set `partial: true`")
 
+    def _by_id(self, id: str, reader: People) -> Identity | None:
+        try:
+            record = self._user(f"{USERS_PATH}/{quote(id, safe='')}")
+        except Missing:
+            return None
+        if record["id"] != id:
+            raise Misshapen(f"{self.name} was asked for the user {quoted(id)} and gave {quoted(record['id'])}.")
+        return reader.identity(record)
+
     def _user(self, path: str) -> Record:
         record = self._org.get(path).json()
         if not isinstance(record, dict) or not isinstance(record.get("id"), str):
             raise Misshapen(f"{self.name} answered {path} with something that is no user.")
         return record
+
+    @property
+    def _own_name(self) -> str:
+        app = self._credentials.client_id
+        return f"the service app {app}" if app else "the owner of the API token"
 
     def _reader(self, attributes: Collection[str]) -> People:
         return People(self.name, Standing(self._settings.provisioned), attributes)
@@ -227,8 +234,9 @@ def _fields(attributes: Collection[str]) -> str:
 def _members_check(read: Collection[SourceGroup], chosen: int) -> Check:
     """A group with a problem suspends its own rules, and spoils nobody else's reading."""
     odd = [f"{quoted(group.name, 60)} ({group.problem})" for group in read if group.problem]
+    named = ", ".join(odd[:SHOWN]) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
     gone = f"; {chosen - len(read)} vanished meanwhile" if chosen > len(read) else ""
-    suspended = f"; with a problem: {', '.join(odd)}" if odd else ""
+    suspended = f"; with a problem: {named}" if odd else ""
     return Check("members", True, f"{len(read) - len(odd)} groups read whole{gone}{suspended}")
 
 
