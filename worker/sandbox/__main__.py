@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import signal
 import sys
 import threading
@@ -29,10 +28,6 @@ def main() -> int:
     with world.serve(ports):
         if asked.policy_out:
             asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
-        if asked.secrets_out:
-            asked.secrets_out.touch(mode=0o600)
-            lines = [f"export {name}={shlex.quote(value)}\n" for name, value in world.environment().items()]
-            asked.secrets_out.write_text("".join(lines), encoding="utf-8")
         sys.stdout.write(f"{announcement(world)}\n")
         sys.stdout.flush()
         if asked.until_stdin_closes:
@@ -52,7 +47,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="another number makes another company")
     parser.add_argument("--port", type=int, default=0, help="Okta's port; Looker and TeamCity take the next two")
     parser.add_argument("--policy-out", type=Path, help="write a whole trueup.yaml for these servers to this file")
-    parser.add_argument("--secrets-out", type=Path, help="write what that file refers to, as lines for a shell to read")
     parser.add_argument("--mode", default="observe", help="the mode that goes into that file")
     parser.add_argument("--broken-rule", action="store_true", help="add a rule whose group does not exist")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started this")
