@@ -8,6 +8,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,30 @@ def upgrade_database() -> str:
     with database() as (_, owner_url):
         if not owner_url:
             raise Misconfigured(
-                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's, and must not."
+                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's and must not."
             )
         migrate.upgrade(owner_url)
     return migrate.head()
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStatus:
+    """Whether the database has the shape that this Trueup needs, in words."""
+
+    current: bool
+    sentence: str
+
+
+def database_status() -> DatabaseStatus:
+    """Where the database stands. Raises Unavailable when it cannot be reached."""
+    with database() as (worker_url, _):
+        found, place = migrate.current(worker_url), "real" if DATABASE in os.environ else "embedded"
+    if found == migrate.head():
+        return DatabaseStatus(True, f"The {place} database is at revision {found}, as it should be.")
+    state = f"at revision {found}" if found else "empty"
+    return DatabaseStatus(
+        False, f"The {place} database is {state}, this Trueup needs {migrate.head()}: run `trueup db upgrade`."
+    )
 
 
 def _owner() -> str:

@@ -337,7 +337,8 @@ class _Account:
         for id in change_ids:
             self._changes[id].state = state
             if state in {o.value for o in DONE}:
-                self._applied.done.append(f"{self._changes[id].sentence}: {state}")
+                how = "" if state == Outcome.APPLIED.value else f" ({state})"
+                self._applied.done.append(self._changes[id].sentence + how)
             else:
                 self._applied.problems.append(f"{self._changes[id].sentence}: {state}{f', {note}' if note else ''}")
         if state in {o.value for o in DONE}:

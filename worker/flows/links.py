@@ -69,8 +69,8 @@ def link(site: Site, person: str, target: str, account: str, *, secondary: bool,
         )
         if other is not None and not secondary:
             raise Refused(
-                f"This person already has account {other.account_id} there; add --secondary to link this one as well, or"
-                f" `trueup unlink {target} {other.account_id}` first."
+                f"This person already has account {other.account_id} there; add --secondary to link this one as well,"
+                f" or `trueup unlink {target} {other.account_id}` first."
             )
         tie = Tie(observed.id, found.person_id, primary=not secondary, key=BY_HAND)
         _save(site, session, target, tie, "account linked", note)

@@ -21,7 +21,7 @@ from worker.flows.observe import observe
 from worker.flows.pull import pull
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
-from worker.store import installations
+from worker.store import installations, runs
 
 SAVED_FORMAT = "trueup plan 1"
 
@@ -151,6 +151,23 @@ def save(site: Site, outlook: Outlook, path: Path) -> None:
         path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise Misconfigured(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def last_plan(site: Site) -> dict[str, Any]:
+    """What the last plan of each target showed, as `save` would have written it."""
+    with site.begin() as session:
+        found = {name: run for name in site.targets if (run := runs.latest_run(session, name)) is not None}
+        if not found:
+            raise Refused("There is no plan yet to apply; run `trueup plan` first.")
+        return {
+            "format": SAVED_FORMAT,
+            "policy": next(iter(found.values())).policy_hash,
+            "instances": {name: installations.instance_of(session, name) for name in found},
+            "targets": {
+                name: [{"fingerprint": change.fingerprint} for change in runs.changes_of(session, run.id)]
+                for name, run in found.items()
+            },
+        }
 
 
 def load_saved(path: Path) -> dict[str, Any]:

@@ -71,8 +71,8 @@ def show(site: Site, handle: str) -> Item:
     found = [item for item in pending(site) if item.handle.startswith(wanted)] if len(wanted) >= 4 else []
     if not found:
         raise Misconfigured(
-            f"Nothing under review has the handle {quoted(handle, 40)!r}; `trueup review list` shows them (type at least"
-            " four characters)."
+            f"Nothing under review has the handle {quoted(handle, 40)!r}; `trueup review list` shows them (type at"
+            " least four characters)."
         )
     if len(found) > 1:
         raise Misconfigured(f"{len(found)} items begin with {quoted(handle, 40)!r}; type more of the handle.")

@@ -1,0 +1,84 @@
+"""The audit trail as people use it: read, verified, exported."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from worker.core.audit import AuditEntry, Verdict
+from worker.core.render import quoted
+from worker.errors import Misconfigured
+from worker.flows.links import find_person
+from worker.flows.site import Site
+from worker.store import chain
+
+
+def newest(
+    site: Site,
+    *,
+    person: str = "",
+    run: uuid.UUID | None = None,
+    kinds: Sequence[str] = (),
+    since: dt.datetime | None = None,
+    limit: int = 50,
+) -> list[AuditEntry]:
+    """The newest entries that fit, newest first. `since` without a zone is UTC."""
+    if since is not None and since.tzinfo is None:
+        since = since.replace(tzinfo=dt.UTC)
+    with site.begin() as session:
+        person_id = find_person(session, person).person_id if person else None
+        found = chain.entries(
+            session, person_id=person_id, run_id=run, kinds=kinds, since=since, limit=limit, newest_first=True
+        )
+        return list(found)
+
+
+def verify(site: Site, witness: str = "") -> Verdict:
+    """Recompute the chain; `witness` is NUMBER:DIGEST as an earlier verification printed it."""
+    noted = None
+    if witness:
+        number, _, digest = witness.partition(":")
+        if not number.isdigit() or len(digest) != 64:
+            raise Misconfigured("A witness is NUMBER:DIGEST, as `trueup audit verify` prints it.")
+        noted = (int(number), digest)
+    with site.begin() as session:
+        return chain.verify(session, witness=noted)
+
+
+def export(site: Site, out: Path | None, *, reveal: bool) -> int:
+    """Write the chain as JSON lines; returns how many entries."""
+    with site.begin() as session:
+        if out is None:
+            return chain.export(session, sys.stdout, reveal=reveal)
+        try:
+            with out.open("w", encoding="utf-8") as file:
+                return chain.export(session, file, reveal=reveal)
+        except OSError as error:
+            raise Misconfigured(f"{out} cannot be written: {error.strerror}.") from error
+
+
+def sentence(entry: AuditEntry) -> str:
+    """An entry's details in one line: the sentence it carries where it has one, then its facts."""
+    words = [quoted(v, 300) for k, v in entry.personal.items() if v and k in ("sentence", "detail", "message", "note")]
+    facts = [f"{k} {quoted(str(v), 80)}" for k, v in entry.facts.items() if isinstance(v, str) and v]
+    return "; ".join(words + facts)
+
+
+def data(entry: AuditEntry) -> dict[str, Any]:
+    """An entry as JSON-ready data."""
+    return {
+        "number": entry.number, "at": entry.at.isoformat(), "kind": entry.kind, "actor": entry.actor,
+        "person": entry.person_id, "run": entry.run_id, "facts": dict(entry.facts),
+        "personal": dict(entry.personal), "digest": entry.digest,
+    }  # fmt: skip
+
+
+def verdict_data(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "ok": verdict.ok, "checked": verdict.checked, "head": verdict.head, "first_bad": verdict.first_bad,
+        "what": verdict.what, "erased": verdict.erased,
+    }  # fmt: skip

@@ -1,0 +1,146 @@
+"""The demo, and the sandbox as a server: the only part of the product that knows the made-up company."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker import wiring
+from worker.core.guardrails import State
+from worker.core.render import counted
+from worker.errors import Misconfigured
+from worker.flows import passes, trail
+from worker.flows.check import check
+from worker.flows.site import Site
+from worker.flows.why import why
+from worker.sandbox.world import World
+from worker.screen import Screen
+
+
+def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> None:
+    """Serve the three vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
+    world = World.of(size, seed)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with world.serve([port, port + 1, port + 2] if port else (0, 0, 0)):
+            settings, environment = folder / "trueup.yaml", folder / "sandbox.env"
+            if not settings.exists():
+                settings.write_text(world.settings_yaml(), encoding="utf-8")
+            exports = "".join(f"export {name}={value}\n" for name, value in world.environment().items())
+            environment.write_text(exports, encoding="utf-8")
+            environment.chmod(0o600)
+            for name, url in world.urls.items():
+                screen.line(f"{name}: {url}")
+            screen.line(f"{counted(size, 'person', 'people')} work there. In another terminal:")
+            screen.line(f"  . {environment} && trueup check -c {settings} && trueup plan -c {settings}")
+            screen.line("Ctrl-C ends it; its state is then gone.")
+            _until_told()
+    except OSError as error:
+        raise Misconfigured(f"The sandbox cannot be served ({error.strerror}); try --port or --folder.") from error
+
+
+def _until_told() -> None:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+
+
+def demo(screen: Screen, size: int) -> None:
+    """The main job from drift to verified trail, with the default guards. Raises when something is not as it should."""
+    began = time.monotonic()
+    with _stage(size) as (world, path), wiring.open_site(path, "operator:demo", lambda _: None) as site:
+        screen.heading(f"A company of {size} people: Okta says who they are, Looker and TeamCity what they can do")
+        _take_baseline(screen, site)
+        _plan(screen, site)
+        _sync(screen, site)
+        _mass_edit(screen, site, world)
+        _closing(screen, site, world)
+    screen.line(
+        f"\nThat took {time.monotonic() - began:.0f} seconds. Next: README.md, or `trueup sandbox` for your own try."
+    )
+
+
+@contextmanager
+def _stage(size: int) -> Iterator[tuple[World, Path]]:
+    """The servers, a database of its own and a settings file, all gone afterwards."""
+    world = World.of(size)
+    with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder, world.serve():
+        path = Path(folder) / "trueup.yaml"
+        path.write_text(world.settings_yaml("enforce"), encoding="utf-8")
+        mine = {**world.environment(), "TRUEUP_STATE": str(Path(folder) / "state")}
+        before = {name: os.environ.get(name) for name in mine}
+        os.environ.update(mine)
+        try:
+            yield world, path
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _take_baseline(screen: Screen, site: Site) -> None:
+    screen.heading("1. trueup check --accept-baseline: look at the counts before anything may be taken away")
+    found = check(site, accept=[])
+    for name, counts in found.counts.items():
+        screen.line(f"  {name}: " + ", ".join(f"{number:,} {noun}" for noun, number in counts.items()))
+
+
+def _plan(screen: Screen, site: Site) -> None:
+    screen.heading("2. trueup plan: the drift, and what would be done about it; nothing is changed")
+    screen.outlook(passes.plan(site))
+
+
+def _sync(screen: Screen, site: Site) -> None:
+    screen.heading("3. trueup sync: everything whose gate is open is done, step by step, read back and recorded")
+    screen.outlook(passes.sync(site))
+    screen.heading("4. trueup sync again: nothing is left to do")
+    again = passes.sync(site)
+    screen.line(f"  {again.closing_line()}")
+    _expect(not any(run.done or run.problems for run in again.applied), "a second pass found something to do")
+
+
+def _mass_edit(screen: Screen, site: Site, world: World) -> None:
+    """Somebody's script goes wrong at a vendor: far more would have to be taken away than a machine should decide."""
+    screen.heading(
+        "5. Somebody's script puts half of Looker into group Finance: who is to be believed is for a human to say"
+    )
+    crowd = [account.id for account in world.company.looker_users if account.kind == "standard"]
+    for user_id in crowd[: len(crowd) // 2]:
+        world.looker.add_to_group(user_id, "Finance")
+    outlook = passes.sync(site)
+    for reason in outlook.tripped:
+        screen.trouble(reason, "guard")
+    screen.line(f"  {outlook.closing_line()}")
+    _expect(any(p.count(State.WITHHELD) for p in outlook.plans), "the guard let a mass removal through")
+    _expect(outlook.exit_code() == 1, "a tripped guard did not show in the exit code")
+    standing = outlook.standing()
+    _expect(standing["orphan"] > 0, "no orphan is left standing")
+    _expect(standing["disputed"] > 0, "no dispute is left standing")
+
+
+def _closing(screen: Screen, site: Site, world: World) -> None:
+    story = next(s for s in world.company.stories if s.kind == "leaver")
+    screen.heading(f"6. trueup why {story.who}")
+    for step, lines in why(site, story.who).steps.items():
+        for text in lines[:4]:
+            screen.line(f"  {step}: {text}")
+    screen.heading("7. trueup audit: every change is in the trail, and the chain is whole")
+    for entry in reversed(trail.newest(site, kinds=["step attempted"], limit=3)):
+        screen.line(f"  {entry.number}: {trail.sentence(entry)}")
+    verdict = trail.verify(site)
+    _expect(verdict.ok, f"the audit chain is broken: {verdict.what}")
+    screen.line(f"  The chain is whole: {verdict.checked:,} entries.")
+
+
+def _expect(truth: bool, otherwise: str) -> None:
+    if not truth:
+        raise AssertionError(f"the demo is not as it should be: {otherwise}")

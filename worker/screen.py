@@ -1,0 +1,180 @@
+"""What the command line shows: rich tables and progress on a terminal, plain lines elsewhere, JSON where asked."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from worker.core.guardrails import State
+from worker.core.render import counted, quoted
+from worker.flows.passes import Outlook
+from worker.flows.reconcile import Reconciled
+
+SHOWN = 60  # changes per target that a screen lists; --json and --out have them all
+
+_SIGNS = {
+    State.OPEN: ("→", "green"),
+    State.WAITING: ("?", "yellow"),
+    State.WITHHELD: ("!", "red"),
+    State.MANUAL: ("✎", "cyan"),
+    State.WAIVED: ("~", "dim"),
+    State.REJECTED: ("x", "dim"),
+}
+
+
+class Screen:
+    """Standard output for results, standard error for progress and troubles. `as_json` silences all but the result."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def progress(self, text: str) -> None:
+        """One step of something that takes a while."""
+        if not self.as_json:
+            self.err.print(f"[dim]{escape(text)} …[/dim]" if self.err.is_terminal else escape(text))
+
+    def line(self, text: str = "", style: str = "") -> None:
+        self.out.print(escape(text), style=style or None)
+
+    def heading(self, text: str) -> None:
+        self.out.print()
+        self.out.print(escape(text), style="bold")
+
+    def trouble(self, text: str, label: str = "error") -> None:
+        self.err.print(f"[bold red]{label}:[/bold red] {escape(text)}")
+
+    def json(self, data: Any) -> None:
+        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """A table on a terminal; elsewhere one tab-separated line a row, which other tools can cut."""
+        if not self.out.is_terminal:
+            for row in rows:
+                sys.stdout.write("\t".join(quoted(cell, 2000) for cell in row) + "\n")
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.out.print(table)
+
+    def outlook(self, outlook: Outlook) -> None:
+        """A whole pass: what was settled, each target's plan, what was applied, troubles, and the counting sentence."""
+        for told in outlook.settled:
+            self.line(f"settled from an earlier run: {told}")
+        for plan in outlook.plans:
+            self._plan(plan, applied=any(run.run_id == plan.run_id for run in outlook.applied))
+        for run in outlook.applied:
+            if run.done:
+                self.heading(f"{run.target}: {counted(len(run.done), 'change')} applied")
+                self._listed("✓", "green", run.done)
+        for name, message in outlook.failures:
+            self.trouble(message, name)
+        for reason in outlook.tripped:
+            self.trouble(reason, "guard")
+        for problem in outlook.troubles:
+            self.trouble(problem, "not done")
+        self.out.print()
+        self.line(outlook.closing_line(), "bold")
+
+    def _plan(self, plan: Reconciled, *, applied: bool) -> None:
+        shown = [j for j in plan.judged if not (applied and j.state is State.OPEN)]
+        standing = () if applied else plan.standing  # whoever applies has seen the plan; `review list` has them all
+        if not shown and not standing and not plan.notes:
+            if not applied:
+                self.heading(f"{plan.target}: nothing to do")
+            return
+        more = f", {counted(len(standing), 'standing finding')}" if standing else ""
+        self.heading(f"{plan.target}: {counted(len(shown), 'change')}{' left' if applied else ''}{more}")
+        for note in plan.notes:
+            self.line(note)
+        for judged in shown[:SHOWN]:
+            sign, style = _SIGNS[judged.state]
+            key = judged.change.drift.key
+            note = "" if judged.state is State.OPEN else f"  [{plan.fingerprints[key][:10]}: {judged.reason}]"
+            self.out.print(f"  [{style}]{sign}[/{style}] {escape(plan.sentences[key] + note)}")
+        if len(shown) > SHOWN:
+            self.line(f"  … and {len(shown) - SHOWN} more; --json and --out FILE have them all")
+        self._listed("·", "dim", [plan.sentences[drift.key] for drift in standing])
+
+    def _listed(self, sign: str, style: str, sentences: Sequence[str]) -> None:
+        for sentence in sentences[:SHOWN]:
+            self.out.print(f"  [{style}]{sign}[/{style}] {escape(sentence)}")
+        if len(sentences) > SHOWN:
+            self.line(f"  … and {len(sentences) - SHOWN} more")
+
+
+def outlook_data(outlook: Outlook, *, strict: bool) -> dict[str, Any]:
+    """A pass as JSON-ready data."""
+    return {
+        "exit_code": outlook.exit_code(strict=strict),
+        "summary": outlook.closing_line(),
+        "targets": [
+            {
+                "target": plan.target,
+                "run": str(plan.run_id),
+                "notes": list(plan.notes),
+                "guards": list(plan.tripped),
+                "changes": [
+                    {
+                        "sentence": plan.sentences[j.change.drift.key],
+                        "operation": j.change.operation.value,
+                        "drift": j.change.drift.kind.value,
+                        "person": j.change.drift.person_id,
+                        "account": j.change.drift.account_id,
+                        "entitlement": j.change.drift.entitlement.key if j.change.drift.entitlement else "",
+                        "rules": list(j.change.drift.rules),
+                        "privileged": j.change.privileged,
+                        "gate": j.change.gate.value,
+                        "state": j.state.value,
+                        "reason": j.reason,
+                        "by_hand": list(j.change.hands),
+                        "fingerprint": plan.fingerprints[j.change.drift.key],
+                    }
+                    for j in plan.judged
+                ],
+                "standing": [
+                    {
+                        "sentence": plan.sentences[d.key],
+                        "drift": d.kind.value,
+                        "account": d.account_id,
+                        "person": d.person_id,
+                        "urgent": d.urgent,
+                    }
+                    for d in plan.standing
+                ],
+            }
+            for plan in outlook.plans
+        ],
+        "applied": [
+            {
+                "target": run.target,
+                "run": str(run.run_id),
+                "done": run.done,
+                "problems": run.problems,
+                "stopped": run.stopped,
+            }
+            for run in outlook.applied
+        ],
+        "failures": [{"connector": name, "message": message} for name, message in outlook.failures],
+        "settled": outlook.settled,
+    }
+
+
+def age(since: dt.timedelta) -> str:
+    """`3 days`, `5 hours`, `2 minutes`: the largest unit."""
+    seconds = int(since.total_seconds())
+    for size, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, noun)
+    return "now"
