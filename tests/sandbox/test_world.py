@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -164,6 +165,15 @@ def test_the_command_writes_settings_that_load_and_ends_when_told_to(tmp_path: P
         assert ready["urls"]["okta"] in file.read_text(encoding="utf-8")
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(timeout=10) == 0
+
+
+def test_a_port_that_is_taken_is_named_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "worker.sandbox", "--size", "12", "--port", str(port)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"127.0.0.1:{port} cannot be served (Address already in use); choose another port.\n"
 
 
 def test_a_size_that_cannot_be_is_refused_in_one_line() -> None:

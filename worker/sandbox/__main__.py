@@ -20,12 +20,16 @@ def main() -> int:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())
     try:
-        world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule))
+        _serve(asked, stop)
     except TrueupError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    ports = [asked.port + n if asked.port else 0 for n in range(3)]
-    with world.serve(ports):
+    return 0
+
+
+def _serve(asked: argparse.Namespace, stop: threading.Event) -> None:
+    world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule))
+    with world.serve([asked.port + n if asked.port else 0 for n in range(3)]):
         if asked.policy_out:
             asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
         sys.stdout.write(f"{announcement(world)}\n")
@@ -33,7 +37,6 @@ def main() -> int:
         if asked.until_stdin_closes:
             threading.Thread(target=_stop_at_end, args=(stop,), daemon=True).start()
         stop.wait()
-    return 0
 
 
 def _stop_at_end(stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import itertools
+import os
 import socket
 import threading
 from collections import Counter
@@ -19,6 +20,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
+
+from worker.errors import Misconfigured
 
 
 @dataclass
@@ -156,8 +159,12 @@ class Served:
             timeout_graceful_shutdown=1,
         )
         self.sandbox = sandbox
-        self._socket = config.bind_socket()
-        self._socket.listen(2048)  # from here on early connections wait; none is refused
+        try:  # it listens from here on: early connections wait, none is refused
+            self._socket = socket.create_server(("127.0.0.1", port), backlog=2048)
+        except OSError as error:
+            raise Misconfigured(
+                f"127.0.0.1:{port} cannot be served ({error.strerror}); choose another port."
+            ) from error
         # asyncio does this only for sockets made with an explicit protocol; without it every answer waits 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         scheme = "https" if certificate else "http"
