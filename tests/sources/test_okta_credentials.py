@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,22 @@ LASTING = Token(frozenset({"okta.users.read", "okta.groups.read"}), expires=1e12
 MINT = "POST /oauth2/v1/token"
 
 
+@cache
+def key_pair() -> tuple[str, str]:
+    """(private, public) of the one app of all tests, as making a pair takes a while."""
+    oauth = OktaSandbox(company(1)).oauth
+    return oauth.private_key, oauth.public_key
+
+
 @pytest.fixture
 def okta() -> Iterator[OktaSandbox]:
-    sandbox = OktaSandbox(company(5))
+    sandbox = OktaSandbox(company(5), public_key=key_pair()[1])
     with sandbox.serve():
         yield sandbox
 
 
 def app(okta: OktaSandbox, **more: Any) -> dict[str, Any]:
-    return {"client_id": okta.client_id, "secret": okta.private_key, **more}
+    return {"client_id": okta.client_id, "secret": key_pair()[0], **more}
 
 
 def authorizations(okta: OktaSandbox) -> list[str]:
@@ -153,7 +161,7 @@ def test_a_service_app_signs_in_and_reads(okta: OktaSandbox, tmp_path: Path) -> 
 
 
 def test_the_key_may_be_a_jwk_that_brings_its_key_id(okta: OktaSandbox, tmp_path: Path) -> None:
-    key = load_pem_private_key(okta.private_key.encode(), None)
+    key = load_pem_private_key(key_pair()[0].encode(), None)
     assert isinstance(key, rsa.RSAPrivateKey)
     jwk = json.dumps({**jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True), "kid": "key-7"})
     bodies: list[bytes] = []
@@ -200,7 +208,7 @@ def test_two_refused_tokens_are_enough(okta: OktaSandbox, tmp_path: Path) -> Non
 
 
 def test_a_key_that_is_not_registered_is_told(okta: OktaSandbox, tmp_path: Path) -> None:
-    registered = okta.private_key
+    registered, _ = key_pair()
     other = OktaSandbox(company(1)).private_key
     with (
         connected(okta.url, tmp_path / "key", okta, **app(okta, secret=other)) as source,

@@ -49,12 +49,10 @@ CALLS: dict[str, tuple[str, int, Act]] = {
 }
 FAULTS: dict[str, tuple[dict[str, Any], type[TrueupError]]] = {
     "500 without a body": ({"kind": "status", "status": 500}, Unavailable),
-    "503": ({"kind": "status", "status": 503, "text": '{"errorCode": "E0000010"}'}, Unavailable),
     "a web page": ({"kind": "html"}, Misshapen),
     "a redirect": ({"kind": "redirect", "text": "https://login.example.com/"}, Misconfigured),
     "half an answer": ({"kind": "truncate"}, Misshapen),
     "something else": ({"kind": "misshapen"}, Misshapen),
-    "a number": ({"kind": "misshapen", "text": "7"}, Misshapen),
     "a lost connection": ({"kind": "drop"}, Unavailable),
     "429 for ever": ({"kind": "status", "status": 429}, Unavailable),
     "401": ({"kind": "status", "status": 401, "text": '{"errorCode": "E0000011"}'}, Denied),
