@@ -33,6 +33,7 @@ ROOMS = {
     "worker.rehearsal": "rehearsal",
     "worker.screen": "screen",
     "worker.console": "console",
+    "worker.report": "report",
     "worker.cli": "cli",
     "worker.__main__": "cli",
     "tasks": "tasks",
@@ -62,8 +63,9 @@ MAY_IMPORT = {
     "sandbox": "core errors",
     "screen": "core errors flows",
     "rehearsal": f"{_INSIDE} broker sandbox screen wiring",
-    "console": f"{_INSIDE} broker wiring",
-    "cli": f"{_INSIDE} broker console rehearsal sandbox screen wiring",
+    "report": "core errors",
+    "console": f"{_INSIDE} broker report wiring",
+    "cli": f"{_INSIDE} broker console rehearsal report sandbox screen wiring",
     "tasks": f"{_INSIDE} broker wiring",
     "migrations": "embedded errors store",
 }
@@ -79,7 +81,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "httpx": {
         "rest": EVERYTHING, "sandbox": EVERYTHING, "sources": "Response Headers URL", "targets": "Response Headers URL",
     },
-    "jinja2": {"console": EVERYTHING, "cli": EVERYTHING},
+    "jinja2": {"report": EVERYTHING, "console": EVERYTHING, "cli": EVERYTHING},
     "jwt": {"sources": EVERYTHING, "sandbox": EVERYTHING, "console": EVERYTHING},
     "looker_sdk": {"targets": EVERYTHING},
     "okta": {"sources": EVERYTHING},
