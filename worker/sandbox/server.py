@@ -162,9 +162,8 @@ class Served:
         try:  # it listens from here on: early connections wait, none is refused
             self._socket = socket.create_server(("127.0.0.1", port), backlog=2048)
         except OSError as error:
-            raise Misconfigured(
-                f"127.0.0.1:{port} cannot be served ({error.strerror}); choose another port."
-            ) from error
+            reason = os.strerror(error.errno or 0)
+            raise Misconfigured(f"127.0.0.1:{port} cannot be served ({reason}); choose another port.") from error
         # asyncio does this only for sockets made with an explicit protocol; without it every answer waits 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         scheme = "https" if certificate else "http"

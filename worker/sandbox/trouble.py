@@ -261,7 +261,7 @@ def _spells_with_a(hire: Hire) -> bool:
 
 # In the order of importance: a small company has only the first few.
 TROUBLES = (
-    Trouble("leaver", 8, lambda h: _has_looker(h) or _has_teamcity(h), _leave),
+    Trouble("leaver", 3, lambda h: _has_looker(h) and _has_teamcity(h), _leave),
     Trouble("extra role", 5, _reads_only, _extra_role),
     Trouble("missing teamcity account", 3, _has_teamcity, _no_teamcity),
     Trouble("missing looker account", 6, _has_looker, _no_looker),
@@ -271,6 +271,7 @@ TROUBLES = (
     Trouble("suspended", 3, _reads_only, _suspend),
     Trouble("renamed", 5, _reads_only, _marry),
     Trouble("disabled account", 3, _has_looker, _disable),
+    Trouble("leaver", 5, lambda h: _has_looker(h) or _has_teamcity(h), _leave),
     Trouble("departed administrator", 0.5, _reads_only, _leave_with_admin_role),
     Trouble("departed system administrator", 0.5, _has_teamcity, _leave_with_system_role),
     Trouble("new login", 2, _has_teamcity, _change_login),
