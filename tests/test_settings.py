@@ -13,7 +13,7 @@ from worker.core.identity import Account, Identity, Person, Reference, Standing
 from worker.core.plan import Gate, Operation
 from worker.core.policy import AllOf, AnyOf, AttributeIs, AttributeMatches, Everyone, GroupIs, NotOf
 from worker.errors import Misconfigured
-from worker.settings import load, schema, starter
+from worker.settings import load, starter
 
 
 def test_without_a_word_about_it_nothing_happens_by_itself(tmp_path: Path) -> None:
@@ -230,9 +230,3 @@ def test_the_defaults_that_the_written_file_shows_are_the_defaults(tmp_path: Pat
     (tmp_path / "trueup.yaml").write_text(starter(), encoding="utf-8")
 
     assert load(tmp_path / "trueup.yaml").settings.limits == loaded(tmp_path, POLICY).settings.limits
-
-
-def test_a_connector_is_found_by_its_modules_name() -> None:
-    definitions = schema()["$defs"]
-
-    assert {"sources.okta.Settings", "targets.looker.Grants", "targets.teamcity.Grants"} <= set(definitions)

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 from worker.errors import Misconfigured
@@ -59,3 +59,10 @@ class SecretReference:
             core_schema.str_schema(),
             serialization=core_schema.plain_serializer_function_ser_schema(repr),
         )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, _schema: core_schema.CoreSchema, _handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """An editor then marks a secret that stands in the file itself."""
+        return {"type": "string", "pattern": _FORM.pattern}

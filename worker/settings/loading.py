@@ -167,18 +167,28 @@ class _Reading:
         for section in ("correlation", "privileged", "released"):
             for name in getattr(settings, section):
                 self._declared((section, name), name, targets, "target")
-        for target, keys in settings.correlation.items():
-            for index, key in enumerate(keys.trust):
-                if key not in self._parts.trustworthy.get(target, (key,)):
-                    said = f"anybody can change their {key} in {target}, so it links nobody; list it under `propose`"
-                    self._document.fault(("correlation", target, "trust", index), said)
         for name in settings.protected.accounts:
             self._declared(("protected", "accounts", name), name, targets, "target")
-        for name, seen in settings.must_see.items():
+        for name in settings.must_see:
             self._declared(("must_see", name), name, sources + targets, "source or target")
-            unfit = {"accounts": seen.accounts} if name in sources else {"people": seen.people, "groups": seen.groups}
+        self._check_trust()
+        self._check_canaries()
+
+    def _check_trust(self) -> None:
+        for target, keys in self._settings.correlation.items():
+            trustworthy = self._parts.trustworthy.get(target, keys.trust)
+            for index, key in enumerate(keys.trust):
+                if key not in trustworthy:
+                    said = f"anybody can change their {key} in {target}, so it links nobody; list it under `propose`"
+                    self._document.fault(("correlation", target, "trust", index), said)
+
+    def _check_canaries(self) -> None:
+        """Sources show people and groups, targets show accounts."""
+        for name, seen in self._settings.must_see.items():
+            at_source = name in self._settings.sources
+            unfit = {"accounts": seen.accounts} if at_source else {"people": seen.people, "groups": seen.groups}
+            fit = "people and groups" if at_source else "accounts"
             for key in (key for key, listed in unfit.items() if listed):
-                fit = "people and groups" if name in sources else "accounts"
                 self._document.fault(("must_see", name, key), f"{name} has none of these; name {fit} of it")
 
     def _declared(self, path: KeyPath, name: str, known: Sequence[str], noun: str) -> bool:

@@ -275,7 +275,9 @@ class Leavers(Section):
 
 
 class Ceiling(Section):
-    """At most so many per target; one more, and all of that kind are withheld."""
+    """At most so many per target; one more, and all of that kind are withheld. Either may be left out in the file."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
 
     per_run: int = Field(ge=0, description="in one run")
     per_day: int = Field(ge=0, description="in the last 24 hours, over all runs")
