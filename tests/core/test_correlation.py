@@ -188,11 +188,9 @@ def test_a_person_whose_linked_account_is_gone_is_disputed_like_anybody_else() -
 
 # --- laws ------------------------------------------------------------------------------------------------------------
 
-VALUES = st.sampled_from(
-    ["", " ", "ana", "Ana", "\uff41na", "zo\u00eb", "zoe\u0308", "ZOE\u0308", "zoe", "wei\u00df", "weiss", "ben"]
-)
-PEOPLE = ["p0", "p1", "p2", "p3"]
-ACCOUNTS = ["a0", "a1", "a2", "a3"]
+VALUES = st.sampled_from(["", "ana", "Ana", "\uff41na", "zo\u00eb", "zoe\u0308", "zoe", "ben", "cem", "dot"])
+PEOPLE = ["p0", "p1", "p2"]
+ACCOUNTS = ["a0", "a1", "a2"]
 KEYS = ["login", "email", "name"]
 
 
@@ -237,7 +235,7 @@ def test_every_account_that_is_not_linked_is_exactly_one_of_tied_disputed_or_orp
     assert sorted(told) == sorted({account.id for account in company.accounts} - linked)
 
 
-@given(companies(), st.permutations(range(4)))
+@given(companies(), st.permutations(range(3)))
 def test_the_order_in_which_things_are_read_decides_nothing(company: Company, order: list[int]) -> None:
     def told(answer: Correlation) -> object:
         disputes = {(d.account_id, frozenset(d.person_ids), d.reason, d.urgent) for d in answer.disputes}
