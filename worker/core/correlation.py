@@ -52,11 +52,15 @@ class Correlation:
 
 def exact(value: str) -> str:
     """The form in which keys must be equal to link by themselves: NFC and lower case."""
+    if value.isascii():
+        return value.strip().lower()
     return unicodedata.normalize("NFC", value.strip()).lower()
 
 
 def loose(value: str) -> str:
     """The form in which look-alikes meet (compatibility forms, folded case, no accents): enough to ask a human."""
+    if value.isascii():
+        return value.strip().lower()
     plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", value.strip()).casefold())
     return "".join(c for c in plain if not unicodedata.combining(c)).replace("ı", "i")
 
@@ -72,14 +76,12 @@ def correlate(
     by_account = {tie.account_id: tie for tie in ties}
     owners = {tie.person_id for tie in by_account.values() if tie.linked}
     known_people = {person.id: person for person in people}
-    hints = _Hints(known_people, accounts, [*trusted, *proposing])
+    unlinked = [a for a in accounts if not (a.id in by_account and by_account[a.id].linked)]
+    hints = _Hints(known_people, accounts, unlinked, [*trusted, *proposing])
     new_ties: list[Tie] = []
     disputes: list[Dispute] = []
     orphans: list[str] = []
-    for account in accounts:
-        tie = by_account.get(account.id)
-        if tie is not None and tie.linked:
-            continue
+    for account in unlinked:
         verdict = hints.judge(account, trusted, proposing, owners, by_account)
         if isinstance(verdict, Tie):
             new_ties.append(verdict)
@@ -94,19 +96,24 @@ def correlate(
 
 
 class _Hints:
-    """Who and what shares a key value, exactly and loosely."""
+    """Who and what shares a key value, exactly and loosely. Of people only those are kept whom an unlinked account
+    could mean: after the first run those are few."""
 
-    def __init__(self, people: Mapping[str, Known], accounts: Iterable[Known], keys: Sequence[str]) -> None:
+    def __init__(
+        self, people: Mapping[str, Known], accounts: Iterable[Known], unlinked: Iterable[Known], keys: Sequence[str]
+    ) -> None:
         self._known_people = people
         self._people: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._accounts: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._loosely: dict[tuple[str, str], list[str]] = defaultdict(list)
         for key in dict.fromkeys(keys):
-            for person in people.values():
-                if value := exact(person.keys.get(key, "")):
-                    self._people[key, value].append(person.id)
-                if value := loose(person.keys.get(key, "")):
-                    self._loosely[key, value].append(person.id)
+            wanted = {loose(account.keys.get(key, "")) for account in unlinked} - {""}
+            for person in people.values() if wanted else ():
+                value = person.keys.get(key, "")
+                alike = loose(value)
+                if alike in wanted:  # exact equality implies loose equality
+                    self._loosely[key, alike].append(person.id)
+                    self._people[key, exact(value)].append(person.id)
             for account in accounts:
                 if value := exact(account.keys.get(key, "")):
                     self._accounts[key, value].append(account.id)

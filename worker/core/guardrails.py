@@ -69,6 +69,7 @@ class Circumstances:
     day: Mapping[Tally, int] = field(default_factory=dict)
     verdicts: Mapping[str, bool] = field(default_factory=dict)
     waived: Collection[str] = frozenset()
+    label: Callable[[str], str] = str  # of an entitlement key, for people
     no_taking: str = ""
 
 
@@ -163,7 +164,7 @@ def _over_limits(changes: Sequence[Change], facts: Circumstances) -> Callable[[C
         holders = facts.holders.get(key, amount)
         if _too_large(amount, holders, facts.limits):
             by_entitlement[key] = (
-                f"{amount} of {counted(holders, 'holder')} of {key} would lose it,"
+                f"{amount} of {counted(holders, 'holder')} of {facts.label(key)} would lose it,"
                 f" more than {facts.limits.share:.0%} (limits.share)"
             )
 

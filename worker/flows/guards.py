@@ -55,6 +55,7 @@ def circumstances(
     target: str,
     accounts: Mapping[str, Account],
     bystanding: Mapping[str, str],
+    catalogue: Catalogue,
 ) -> Circumstances:
     """What the guards weigh, apart from decisions and waivers."""
     active = [a for a in accounts.values() if a.active and a.id not in bystanding]
@@ -70,6 +71,7 @@ def circumstances(
         bystanders=bystanding,
         day=runs.recent_effects(session, target, site.now()),
         no_taking=_no_taking(site, session, target),
+        label=lambda key: catalogue.label(Entitlement.parse(key)),
     )
 
 

@@ -261,7 +261,7 @@ class _Pass:
         self, plan: Plan, open_episodes: Mapping[str, uuid.UUID], bystanders: Mapping[str, str]
     ) -> tuple[Judged, ...]:
         self._decisions = decisions.verdicts(self._session, list(open_episodes.values()), self._now)
-        facts = guards.circumstances(self._site, self._session, self._name, self._accounts, bystanders)
+        facts = guards.circumstances(self._site, self._session, self._name, self._accounts, bystanders, self._catalogue)
         waivers = decisions.waivers(self._session, self._instance, self._now)
         everything = (*plan.standing, *(change.drift for change in plan.changes))
         self._waived = {d.key for d in everything if _waiver_key(d) in waivers and d.cause is not Cause.DEPARTED}

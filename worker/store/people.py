@@ -48,8 +48,8 @@ def departure_marked(session: Session, person_id: str) -> bool:
 
 def ties(session: Session, target: str) -> list[Tie]:
     """Every link of a target, tombstones included."""
-    rows = session.exec(select(Link).where(Link.target == target))
-    return [Tie(r.account_id, str(r.person_id), r.rank == "primary", r.state == "linked", r.key_used) for r in rows]
+    rows = session.connection().execute(_TIES, {"target": target})  # no objects of rows: there are many
+    return [Tie(*row) for row in rows]
 
 
 def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now: dt.datetime) -> None:
@@ -123,6 +123,10 @@ def links_of(session: Session, person_id: str) -> Sequence[Link]:
 
 
 _NAME = "trim(coalesce(i.attributes->>'firstName', '') || ' ' || coalesce(i.attributes->>'lastName', ''))"
+
+_TIES = text("""
+SELECT account_id, person_id::text, rank = 'primary', state = 'linked', key_used FROM link WHERE target = :target
+""")
 
 _ENSURE = text("""
 WITH fresh AS (
