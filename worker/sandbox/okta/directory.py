@@ -157,8 +157,6 @@ class Directory:
                 named[name][0].members.add(user.id)
                 user.groups.add(named[name][0].id)
 
-    # Reading
-
     def page(
         self, ids: list[str], after: str, limit: int, keep: Callable[[str], bool] | None = None
     ) -> tuple[list[str], bool]:
@@ -200,8 +198,6 @@ class Directory:
         for group in self.groups.values():
             if user.id in group.members or (group.name == EVERYONE and user.status != "DEPROVISIONED"):
                 yield group
-
-    # Edits
 
     def hire(
         self, first_name: str, last_name: str, *, login: str = "", groups: Iterable[str] = (),

@@ -61,8 +61,6 @@ class OktaSandbox(SandboxServer):
         self._concurrency = 0
         self._cursors = secrets.token_hex(4)
 
-    # What an administrator may do, for demos and tests
-
     def hire(
         self, first_name: str, last_name: str, *, login: str = "", groups: Iterable[str] = (),
         status: str = "ACTIVE", id: str = "", **profile: Any,
@@ -129,8 +127,6 @@ class OktaSandbox(SandboxServer):
                     for g in self.directory.groups.values()
                 ],
             }  # fmt: skip
-
-    # Routes
 
     def routes(self) -> list[BaseRoute]:
         user, group = "/api/v1/users/{user}", "/api/v1/groups/{group}"
@@ -214,8 +210,6 @@ class OktaSandbox(SandboxServer):
             return Response(error.body, error.status, error.headers, "application/json")
         return as_json(answer)
 
-    # Users
-
     def _covered(self) -> frozenset[str] | None:
         """Ids of the users that a narrow admin role shows; None for all."""
         if self.admin_role != "narrow":
@@ -292,8 +286,6 @@ class OktaSandbox(SandboxServer):
         self._user(request)
         return Response(status_code=204)
 
-    # Groups
-
     def _list_groups(self, request: Request) -> Response:
         asked, groups = request.query_params, self.directory.groups
         expression = asked.get("filter") or asked.get("search")
@@ -341,8 +333,6 @@ class OktaSandbox(SandboxServer):
         if group.type != "OKTA_GROUP" or group.name == EVERYONE:
             raise OktaError(403, "E0000006", "Only groups that Okta masters can be changed")
         change(self._user(request).id, group.id)
-
-    # Pages
 
     def _after(self, request: Request) -> str:
         cursor = request.query_params.get("after")
