@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from worker.core.identity import Account, Entitlement
+from worker.core.identity import Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.ports import Made, Step, TargetPage, Task
 from worker.references import SecretReference
 from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
 from worker.sandbox.looker import LookerSandbox
+from worker.sandbox.looker.instance import User
 from worker.sandbox.server import SandboxServer
 from worker.targets.looker import Looker, Settings
 
@@ -68,10 +69,14 @@ def settings(sandbox: LookerSandbox, **more: object) -> Settings:
     return Settings.model_validate(given | more)
 
 
+def impatient(sandbox: LookerSandbox, before_call: Callable[[], None], **more: object) -> Looker:
+    """A connector that waits hardly at all between its attempts."""
+    return Looker("looker", settings(sandbox, **more), before_call, first_pause=0.001)
+
+
 @contextmanager
 def connected(sandbox: LookerSandbox, **more: object) -> Iterator[Looker]:
-    """A connector that waits hardly at all between its attempts."""
-    target = Looker("looker", settings(sandbox, **more), first_pause=0.001)
+    target = impatient(sandbox, lambda: None, **more)
     try:
         yield target
     finally:
@@ -108,6 +113,26 @@ def sandbox(stage: Stage) -> LookerSandbox:
 def target(sandbox: LookerSandbox) -> Iterator[Looker]:
     with connected(sandbox) as connector:
         yield connector
+
+
+def expected(sandbox: LookerSandbox) -> dict[str, Account]:
+    """What the sandbox itself knows, as accounts."""
+    return {user.id: _expected(sandbox, user) for user in sandbox.instance.users.values()}
+
+
+KINDS = {"service": Trait.SERVICE, "support": Trait.SUPPORT, "embed": Trait.EMBED}
+
+
+def _expected(sandbox: LookerSandbox, user: User) -> Account:
+    world = sandbox.instance
+    traits = {KINDS[user.kind]} if user.kind in KINDS else set()
+    traits |= {Trait.ADMINISTRATOR} if world.is_admin(user) else set()
+    traits |= {Trait.OURSELVES} if user.id == sandbox.own_account else set()
+    mail = user.email or ""
+    names = {"first_name": user.first_name, "last_name": user.last_name}
+    groups = {group(id) for id in user.groups if not world.groups[id].include_by_default}
+    held = frozenset({*(role(id) for id in user.roles), *groups})
+    return Account(user.id, mail, mail, not user.is_disabled, names, held, frozenset(traits))
 
 
 def role(id: str) -> Entitlement:

@@ -53,6 +53,7 @@ class Looker:
         self._opening = threading.Lock()
         self._opened: Session | None = None
         self._own = ""
+        self._created: dict[str, str] = {}
         self._closed: Mapping[tuple[str, str], str] | None = None
 
     @property
@@ -169,7 +170,7 @@ class Looker:
     def _ground(self) -> Ground:
         from worker.targets.looker.verbs import Ground
 
-        return Ground(self._session, self._own_id())
+        return Ground(self._session, self._own_id(), self._created)
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
         """Needs the catalogue for roles and groups, and reads it once where this connector has not observed yet."""

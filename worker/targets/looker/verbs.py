@@ -19,20 +19,25 @@ UNTOUCHABLE = (Trait.OURSELVES, Trait.SUPPORT, Trait.EMBED, Trait.SERVICE)
 
 @dataclass(frozen=True)
 class Sight:
-    """What was read: as short text, whether it is what the step wants, and why it may not be touched ("" if it may)."""
+    """What was read: as short text, whether it is what the step wants, and why it may not be made so ("" if it may).
+
+    `never` is why the account is not touched at all, not even where nothing would change.
+    """
 
     text: str
     done: bool = False
     refusal: str = ""
     account_id: str = ""
+    never: str = ""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a step is made: an authenticated session, and the id of its own account."""
+    """Where a step is made: an authenticated session, its own account's id, and whom it created (id by address)."""
 
     session: Session
     own: str
+    created: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ def apply(ground: Ground, step: Step) -> Made:
     """Look, change, look again. See ports.Target.apply."""
     verb = _verb(step)
     before = verb.look(ground, step)
+    if before.never:
+        raise Refused(f"Not done: {step.sentence}. {before.never}")
     if before.done:
         return Made(Outcome.ALREADY_SO, "", before.text, before.text, account_id=before.account_id)
     if before.refusal:
@@ -129,14 +136,12 @@ def _untouchable(user: UserRow, own: str) -> str:
     return f"Account {user.id} is never touched: {found[0]}." if found else ""
 
 
-def _look_at(
-    ground: Ground, step: Step, seen: Callable[[UserRow], tuple[str, bool]], refusal: Callable[[UserRow], str]
-) -> Sight:
+def _look_at(ground: Ground, step: Step, seen: Callable[[UserRow], tuple[str, bool]]) -> Sight:
     user = reading.read_user(ground.session, step.account_id)
     if user is None:
         return _GONE
     text, done = seen(user)
-    return Sight(text, done, _untouchable(user, ground.own) or refusal(user))
+    return Sight(text, done, never=_untouchable(user, ground.own))
 
 
 def _standing(wanted: bool) -> Callable[[Ground, Step], Sight]:
@@ -144,7 +149,7 @@ def _standing(wanted: bool) -> Callable[[Ground, Step], Sight]:
         def seen(user: UserRow) -> tuple[str, bool]:
             return "disabled" if user.is_disabled else "active", user.is_disabled is not wanted
 
-        return _look_at(ground, step, seen, lambda _: "")
+        return _look_at(ground, step, seen)
 
     return look
 
@@ -156,7 +161,7 @@ def _look_names(ground: Ground, step: Step) -> Sight:
         now = {name: getattr(user, name) or "" for name in wanted}
         return "; ".join(f"{name}: {value}" for name, value in now.items()), now == wanted
 
-    return _look_at(ground, step, seen, lambda _: "")
+    return _look_at(ground, step, seen)
 
 
 NAMES = ("first_name", "last_name")
@@ -175,14 +180,12 @@ def _look_roles(ground: Ground, step: Step) -> Sight:
     if user is None:
         return _GONE
     held = {role.id for role in reading.user_roles(ground.session, step.account_id, direct=True)}
-    refusal = _untouchable(user, ground.own)
+    refusal = ""
     if user.roles_managed:
-        refusal = refusal or "Its roles are managed by single sign-on."
-    if held != expected:
-        refusal = refusal or (
-            f"It holds the direct roles {spoken(held)} now, not {spoken(expected)} as the plan saw; plan again."
-        )
-    return Sight(f"roles: {spoken(held)}", held == wanted, refusal)
+        refusal = "Its roles are managed by single sign-on."
+    elif held != expected:
+        refusal = f"It holds the direct roles {spoken(held)} now, not {spoken(expected)} as the plan saw; plan again."
+    return Sight(f"roles: {spoken(held)}", held == wanted, refusal, never=_untouchable(user, ground.own))
 
 
 def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
@@ -196,22 +199,26 @@ def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
             group = rows.shaped(ground.session.read(f"/groups/{id}", asked), rows.GROUP)
         except Missing:
             return Sight("no group", not wanted, f"Group {id} does not exist any more.")
-        refusal = _untouchable(user, ground.own)
+        refusal = ""
         if group.closed:
-            refusal = refusal or f"Group {id} cannot be changed here: {group.closed}."
-        if wanted and not user.allow_normal_group_membership:
-            refusal = refusal or "Its groups are managed by single sign-on."
+            refusal = f"Group {id} cannot be changed here: {group.closed}."
+        elif wanted and not user.allow_normal_group_membership:
+            refusal = "Its groups are managed by single sign-on."
         member = reading.is_member(ground.session, step.account_id, id)
-        return Sight(f"{'in' if member else 'not in'} group {id}", member is wanted, refusal)
+        text = f"{'in' if member else 'not in'} group {id}"
+        return Sight(text, member is wanted, refusal, never=_untouchable(user, ground.own))
 
     return look
 
 
 def _look_created(ground: Ground, step: Step) -> Sight:
-    """Before: nobody has the address. After: the account whose id Looker gave."""
+    """Before: nobody has the address but an account that we just made. After: the account whose id Looker gave."""
     if step.account_id:
         return _look_names(ground, step)
-    if holders := rows.with_address(ground.session, _text(step, "email")):
+    address = _text(step, "email")
+    if holders := rows.with_address(ground.session, address):
+        if [u.id for u in holders] == [ground.created.get(address)]:
+            return Sight(f"account {holders[0].id}", True, account_id=holders[0].id)
         who = ", ".join(f"{u.id} ({'disabled' if u.is_disabled else 'active'})" for u in holders)
         return Sight(f"account {who}", refusal=f"The address belongs to account {who} already; link that one.")
     return _shell(ground, step)
@@ -243,12 +250,13 @@ def _look_email(ground: Ground, step: Step) -> Sight:
     user = reading.read_user(ground.session, step.account_id)
     if user is None:
         return _GONE
-    refusal = _untouchable(user, ground.own)
+    refusal = ""
     if user.email:
-        refusal = refusal or "It has an address already, and changing one locks the person out."
+        refusal = "It has an address already, and changing one locks the person out."
     elif others := rows.with_address(ground.session, address):
-        refusal = refusal or f"The address belongs to account {others[0].id} already."
-    return Sight("with e-mail" if user.email else "no e-mail", rows.same_address(user.email, address), refusal)
+        refusal = f"The address belongs to account {others[0].id} already."
+    text = "with e-mail" if user.email else "no e-mail"
+    return Sight(text, rows.same_address(user.email, address), refusal, never=_untouchable(user, ground.own))
 
 
 # --- making
@@ -294,6 +302,7 @@ def _create(ground: Ground, step: Step) -> tuple[str, Reply]:
     user, reply = ground.session.write(lambda sdk: sdk.create_user(body, fields="id"))
     if not isinstance(user.id, str) or not user.id:
         raise Unknown(f"{reply.call} answered without an id; an account may or may not have been made.")
+    ground.created[_text(step, "email")] = user.id
     return user.id, reply
 
 
