@@ -150,7 +150,7 @@ def phase(change: Change) -> int:
 def _change(drift: Drift, operation: Operation, means: Means) -> Change:
     creation = means.creations.get(drift.person_id) if operation is Operation.CREATE else None
     entitlements = tuple(sorted(e.key for e in creation.entitlements)) if creation else ()
-    privileged = _privileged(drift, entitlements, means)
+    privileged = _privileged(drift, operation, entitlements, means)
     before, after = _before_after(drift, operation, entitlements)
     change = Change(
         drift, operation, means.gates.of(drift, operation, privileged), privileged, before, after, (), entitlements
@@ -161,11 +161,14 @@ def _change(drift: Drift, operation: Operation, means: Means) -> Change:
     return Change(drift, operation, Gate.MANUAL, privileged, before, after, hands, entitlements)
 
 
-def _privileged(drift: Drift, entitlements: tuple[str, ...], means: Means) -> bool:
-    """A departed person's lock-out is not held back by the power they had."""
+def _privileged(drift: Drift, operation: Operation, entitlements: tuple[str, ...], means: Means) -> bool:
+    """To unlock an account gives all that it holds. A departed person's lock-out is not held back by the power they
+    had."""
     if drift.cause is Cause.DEPARTED:
         return False
     keys = set(entitlements) | ({drift.entitlement.key} if drift.entitlement else set())
+    if operation is Operation.ENABLE:
+        keys |= {entitlement.key for entitlement in means.accounts[drift.account_id].entitlements}
     return any(key in means.declared_privileged or means.catalogue.privileged(Entitlement.parse(key)) for key in keys)
 
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from worker.core.drift import Cause, Drift, DriftKind
 from worker.core.identity import Entitlement
 
-BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-
 
 def quoted(text: str, limit: int = 160) -> str:
-    """Somebody else's text made fit for one line of ours: control and bidi characters escaped, cut to the limit."""
+    """Somebody else's text made fit for one line of ours: whatever shows nothing of its own (control, bidi and zero-width
+    characters) escaped, cut to the limit."""
     flat = re.sub(r"\s+", " ", text).strip()
-    safe = "".join(c if c.isprintable() and c not in BIDI else f"\\u{ord(c):04x}" for c in flat[:limit])
+    safe = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in flat[:limit])
     return f"{safe}…" if len(flat) > limit else safe
 
 
@@ -119,7 +118,7 @@ def _filled(template: str, drift: Drift, who: str, label: Label) -> str:
     return template.format(
         who=who,
         target=drift.target,
-        what=label(drift.entitlement) if drift.entitlement else "",
+        what=quoted(label(drift.entitlement), 160) if drift.entitlement else "",
         field=quoted(drift.field, 80),
         before=quoted(drift.before, 120) or "nothing",
         after=quoted(drift.after, 120) or "nothing",
