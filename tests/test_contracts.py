@@ -211,6 +211,13 @@ def test_a_misspelt_key():
 @pytest.mark.off_contract("to see what the server makes of it")
 def test_a_misspelt_key_on_purpose():
     call("is_disable")
+
+@pytest.fixture(scope="module")
+def prepared():
+    call("is_disable")
+
+def test_a_misspelt_key_in_a_shared_fixture(prepared):
+    pass
 """
 
 
@@ -220,5 +227,6 @@ def test_a_breach_fails_the_test_that_made_the_call_and_no_other(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("-p", "tests.contracts.plugin", "-q")
-    result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*ERROR at teardown of test_a_misspelt_key*", "*request of PATCH /api/4.0/users/7*"])
+    result.assert_outcomes(passed=4, errors=2)
+    for blamed in ("test_a_misspelt_key", "test_a_misspelt_key_in_a_shared_fixture"):
+        result.stdout.fnmatch_lines([f"*ERROR at teardown of {blamed} *", "*request of PATCH /api/4.0/users/7*"])

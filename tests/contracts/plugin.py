@@ -31,12 +31,12 @@ def sandboxes_carry_contracts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SandboxServer, "__init__", made_with_contract)
         yield
+    assert not _seen, "the vendor's contract was broken while fixtures were taken down"
 
 
 @pytest.fixture(autouse=True)
 def contracts_kept(request: pytest.FixtureRequest, sandboxes_carry_contracts: None) -> Iterator[None]:
-    """What was seen during this test, its own fixtures included, holds against the contracts."""
-    _seen.clear()
+    """What was seen by the end of this test, its fixtures of whatever scope included, holds against the contracts."""
     yield
     excused = request.node.get_closest_marker("off_contract") is not None
     breaches = dict.fromkeys(str(v) for v in _seen if not (excused and v.side == "request"))
