@@ -71,7 +71,7 @@ class Mutations:
         special = self._special.get(step.verb)
         if special is not None:
             return special(step)
-        verb, args = self._verbs[step.verb], _texts(step)
+        verb, args = self._verb(step), _texts(step)
         user = self._subject(step)
         before = verb.shown(user, args)
         if verb.reached(user, args):
@@ -107,14 +107,18 @@ class Mutations:
             left = self._reading.tokens(found.id)
             outcome = Outcome.FOUND_NOT_APPLIED if left else Outcome.FOUND_APPLIED
             return Made(outcome, after=_tokens_shown(left))
-        verb = self._verbs.get(step.verb)
-        if verb is None:
+        if step.verb in self._special:
             return Made(Outcome.FOUND_NOT_APPLIED, "TeamCity shows no sessions; ending them again does no harm")
-        args = _texts(step)
+        verb, args = self._verb(step), _texts(step)
         outcome = Outcome.FOUND_APPLIED if verb.reached(found, args) else Outcome.FOUND_NOT_APPLIED
         return Made(outcome, after=verb.shown(found, args))
 
     # --- around every mutation ---
+
+    def _verb(self, step: Step) -> Verb:
+        if step.verb not in self._verbs:
+            raise Refused(f"TeamCity has no step {quoted(step.verb)!r}; another version of Trueup made it. Plan again.")
+        return self._verbs[step.verb]
 
     def _subject(self, step: Step) -> WholeUser:
         """The account as it is now. The last defence: never ourselves, never the guest, whatever was planned."""
