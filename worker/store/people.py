@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import Session, col, select
@@ -82,10 +83,15 @@ def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[
     return [
         (
             str(r.person_id),
-            Identity(r.source, r.id, Standing.HOLD, ABSENT, r.login, r.email, r.attributes, _NO_LONGER),
+            Identity(r.source, r.id, Standing.HOLD, ABSENT, r.login, r.email, _hashable(r.attributes), _NO_LONGER),
         )
         for r in rows
     ]
+
+
+def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
+    """JSON has lists where an identity has tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
 
 
 def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str) -> list[str]:
