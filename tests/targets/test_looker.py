@@ -68,10 +68,11 @@ def test_nothing_is_created_unless_asked_for() -> None:
 def test_grants_name_roles_and_groups() -> None:
     grants = Grants(roles=("Viewer",), groups=("Engineering",))
     assert grants.references() == (Reference("role", "Viewer"), Reference("group", "Engineering"))
+    assert Grants.model_validate({}).references() == ()
 
 
-@pytest.mark.parametrize("given", [{}, {"roles": [" "]}, {"role": ["Viewer"]}], ids=["nothing", "blank", "misspelt"])
-def test_grants_that_name_nothing_are_refused(given: dict[str, Any]) -> None:
+@pytest.mark.parametrize("given", [{"roles": [" "]}, {"role": ["Viewer"]}], ids=["blank", "misspelt"])
+def test_grants_with_a_blank_name_or_an_unknown_kind_are_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Grants.model_validate(given)
 

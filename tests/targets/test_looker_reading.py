@@ -195,6 +195,11 @@ def test_a_caller_without_the_admin_role_is_denied_and_reads_nobody_as_nameless(
             list(target.observe())
 
 
+USER_RECORD = {
+    "id": ROOT, "email": None, "first_name": "A", "last_name": "B", "is_disabled": False,
+    "verified_looker_employee": False, "is_service_account": False, "credentials_embed": [],
+    "roles_externally_managed": False, "allow_direct_roles": True, "allow_normal_group_membership": True,
+}  # fmt: skip
 HIDDEN = ("email", "is_disabled", "is_service_account", "verified_looker_employee", "credentials_embed")
 
 
@@ -202,14 +207,30 @@ HIDDEN = ("email", "is_disabled", "is_service_account", "verified_looker_employe
 def test_a_field_that_is_absent_is_hidden_from_us_and_not_empty(
     target: Looker, sandbox: LookerSandbox, field: str
 ) -> None:
-    record = {
-        "id": "20", "email": None, "first_name": "A", "last_name": "B", "is_disabled": False,
-        "verified_looker_employee": False, "is_service_account": False, "credentials_embed": [],
-        "roles_externally_managed": False, "allow_direct_roles": True, "allow_normal_group_membership": True,
-    }  # fmt: skip
-    del record[field]
+    record = {name: value for name, value in USER_RECORD.items() if name != field}
     fault = sandbox.break_("GET /api/4.0/users", "misshapen", text=orjson.dumps([record]).decode())
     with pytest.raises(Denied, match=field):
+        list(target.observe())
+    assert fault.fired
+
+
+def test_a_list_of_users_that_leaves_ourselves_out_is_not_whole(target: Looker, sandbox: LookerSandbox) -> None:
+    for route in ("GET /api/4.0/roles/*/users", "GET /api/4.0/groups/*/users"):
+        sandbox.break_(route, "status", status=200, text="[]")
+    fault = sandbox.break_("GET /api/4.0/users", "status", status=200, text=orjson.dumps([USER_RECORD]).decode())
+    with pytest.raises(Unavailable, match=f"1: {sandbox.own_account}"):
+        list(target.observe())
+    assert fault.fired
+
+
+@pytest.mark.parametrize("route", ["GET /api/4.0/roles", "GET /api/4.0/roles/3/users"])
+def test_a_list_that_begins_to_be_paged_is_not_taken_for_whole(
+    target: Looker, sandbox: LookerSandbox, route: str
+) -> None:
+    link = {"Link": f'<{sandbox.url}/api/4.0/roles?page=2>; rel="next"'}
+    text = '[{"id": "2", "name": "Admin", "internal": false, "permission_set": null}]'
+    fault = sandbox.break_(route, "status", status=200, text=text, headers=link)
+    with pytest.raises(Misshapen, match="begun to page"):
         list(target.observe())
     assert fault.fired
 

@@ -44,7 +44,7 @@ class Settings(BaseModel):
 
 
 class Grants(BaseModel):
-    """Roles and groups by the names that Looker shows."""
+    """Roles and groups by the names that Looker shows. Naming none means: nothing there, on purpose."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,9 +52,7 @@ class Grants(BaseModel):
     groups: tuple[str, ...] = Field(default=(), description="Names of Looker groups; what they carry comes with them")
 
     @model_validator(mode="after")
-    def _names_something(self) -> Grants:
-        if not self.roles and not self.groups:
-            raise ValueError("names neither roles nor groups; write {roles: [Viewer]} or {groups: [Engineering]}")
+    def _no_empty_name(self) -> Grants:
         if not all(name.strip() for name in (*self.roles, *self.groups)):
             raise ValueError("holds an empty name; write the role's or group's name as Looker shows it")
         return self
