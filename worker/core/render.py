@@ -11,8 +11,8 @@ from worker.core.identity import Entitlement
 
 
 def quoted(text: str, limit: int = 160) -> str:
-    """Somebody else's text made fit for one line of ours: whatever shows nothing of its own (control, bidi and zero-width
-    characters) escaped, cut to the limit."""
+    """Somebody else's text made fit for one line of ours: what shows nothing of its own (control, bidi, zero-width) is
+    escaped, and it is cut to the limit."""
     flat = re.sub(r"\s+", " ", text).strip()
     safe = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in flat[:limit])
     return f"{safe}…" if len(flat) > limit else safe
