@@ -201,7 +201,7 @@ class _Account:
             if step_id is None:
                 return None
             made = self._call(step, step_id)
-            if made.outcome not in DONE or not made.again:
+            if not made.again:
                 return made
 
     def _begin(self, session: Session, step: Step) -> uuid.UUID | None:
@@ -304,7 +304,7 @@ class _Account:
             made = self._find_out(step, step_id, made)
         if stop is not None:
             raise stop
-        if made.outcome not in DONE:
+        if made.outcome not in DONE and not made.again:
             self._end(step.tasks, made.outcome.value, made.detail)
         return made
 
