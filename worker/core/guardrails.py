@@ -82,15 +82,23 @@ class Judged:
     reason: str = ""
 
 
+GIVING_POWER = frozenset({Operation.GRANT, Operation.CREATE, Operation.ENABLE})
+
+
 def tally(change: Change) -> Tally | None:
     """Which limit a change counts towards, if any."""
-    if change.drift.cause is Cause.DEPARTED:
+    return counts_as(change.operation, change.drift.cause, change.privileged)
+
+
+def counts_as(operation: Operation, cause: Cause, privileged: bool) -> Tally | None:
+    """Which limit a change of that kind counts towards, if any."""
+    if cause is Cause.DEPARTED:
         return Tally.DEPARTURES
-    if change.operation is Operation.REVOKE:
+    if operation is Operation.REVOKE:
         return Tally.REMOVALS
-    if change.operation is Operation.DISABLE:
+    if operation is Operation.DISABLE:
         return Tally.DISABLES
-    if change.privileged and change.operation in (Operation.GRANT, Operation.CREATE):
+    if privileged and operation in GIVING_POWER:
         return Tally.PRIVILEGED_GRANTS
     return None
 

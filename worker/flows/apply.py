@@ -16,7 +16,7 @@ from itertools import groupby
 from sqlmodel import Session
 
 from worker.core.drift import Cause
-from worker.core.guardrails import State, Tally
+from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import Operation
 from worker.errors import Denied, Misshapen, Paused, Refused, Rejected, TrueupError, Unavailable, Unknown
@@ -347,15 +347,7 @@ class _Account:
 
 
 def _tally(change: ChangeRow) -> Tally | None:
-    if change.cause == Cause.DEPARTED.name:
-        return Tally.DEPARTURES
-    if change.operation == Operation.REVOKE.value:
-        return Tally.REMOVALS
-    if change.operation == Operation.DISABLE.value:
-        return Tally.DISABLES
-    if change.privileged and change.operation in (Operation.GRANT.value, Operation.CREATE.value):
-        return Tally.PRIVILEGED_GRANTS
-    return None
+    return counts_as(Operation(change.operation), Cause[change.cause], change.privileged)
 
 
 def _record_outcome(
