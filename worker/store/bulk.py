@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,12 +22,17 @@ def copied(session: Session, into: str, rows: Iterable[Sequence[object]]) -> Non
             copy.write_row(row)
 
 
-def streamed(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:
+def streamed(
+    session: Session, statement: str, parameters: Mapping[str, object]
+) -> Generator[Sequence[Any], None, None]:
     """Batches of rows, as the server finds them; memory stays flat. The transaction must stay open meanwhile."""
     options = {"yield_per": _ROWS_AT_ONCE}
     with planned_for_all_rows(session):
         found = session.connection().execute(text(statement), parameters, execution_options=options)
-    return found.partitions(_ROWS_AT_ONCE)  # without a size it fetches everything, whatever yield_per says
+    try:
+        yield from found.partitions(_ROWS_AT_ONCE)  # without a size it fetches everything, whatever yield_per says
+    finally:
+        found.close()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, TextIO
 
 import psycopg
@@ -64,6 +65,8 @@ def append(
 
 def append_many(session: Session, events: Sequence[Event], stream: str = MAIN) -> range:
     """Record events in their order, and return their numbers. The head stays locked until the transaction ends."""
+    if not events:
+        return range(0)
     session.flush()  # whatever else this transaction locks, it locks before the head
     number, previous = _locked_head(session, stream)
     entries: list[tuple[object, ...]] = []
@@ -192,19 +195,20 @@ def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None
     """
     links, erased, end = Links(stream), 0, None
     forgotten = _Forgotten(session, stream)
-    for rows in streamed(session, _CHAIN, {"stream": stream}):
-        end = rows[-1]
-        linked, what = _linked(links, [row for row in rows if row.number is not None], witness)
-        values = _values(session, linked)
-        for said in linked:
-            broken, gone = _broken_commitment(said, values, forgotten)
-            if broken:
-                number = int(said["number"])
-                return Verdict(False, number - 1, said["previous"], number, broken, erased)
-            erased += gone
-        if what:
-            bad = next(row.number for row in rows if row.number and row.number > links.number)
-            return Verdict(False, links.number, links.digest, bad, what, erased)
+    with closing(streamed(session, _CHAIN, {"stream": stream})) as batches:
+        for rows in batches:
+            end = rows[-1]
+            linked, what = _linked(links, [row for row in rows if row.number is not None], witness)
+            values = _values(session, linked)
+            for said in linked:
+                broken, gone = _broken_commitment(said, values, forgotten)
+                if broken:
+                    number = int(said["number"])
+                    return Verdict(False, number - 1, said["previous"], number, broken, erased)
+                erased += gone
+            if what:
+                bad = next(row.number for row in rows if row.number > links.number)
+                return Verdict(False, links.number, links.digest, bad, what, erased)
     what = _wrong_end(links, end, witness)
     return Verdict(not what, links.number, links.digest, links.number + 1 if what else None, what, erased)
 
