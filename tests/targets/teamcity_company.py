@@ -54,6 +54,7 @@ def company(*more: TeamCityUser) -> Company:
             TeamCityGroupSpec("ROOT_VIEWERS", "See all", (), (("PROJECT_VIEWER", "p:_Root"),)),
             TeamCityGroupSpec("SUPER", "Super", (), (("SYSTEM_ADMIN", "g"),)),
             TeamCityGroupSpec("ADMINS", "Admins", ("SUPER",)),
+            TeamCityGroupSpec("SYSTEM_ADMINISTRATORS_GROUP", "System administrators"),
         ),
         teamcity_roles=(
             TeamCityRoleSpec("SYSTEM_ADMIN", "System administrator", ("change_server_settings",)),

@@ -115,6 +115,17 @@ def test_a_token_that_is_refused_is_told(target: TeamCity, sandbox: TeamCitySand
     assert fault.fired
 
 
+def test_a_token_that_no_address_can_name_is_left_for_a_human_after_all_others(
+    target: TeamCity, sandbox: TeamCitySandbox
+) -> None:
+    sandbox.add_token(ANA, "a/b")
+    [step] = [s for s in steps(target, ANA, Operation.DISABLE) if s.verb == "delete_tokens"]
+    with pytest.raises(Rejected, match=r"'a/b' .* Delete it in the profile"):
+        done(target, [step])
+    assert sandbox.state()["users"][str(ANA)]["tokens"] == ["a/b"]
+    assert len(sandbox.log) == 2
+
+
 def test_an_old_server_without_a_logout_call_is_no_failure(target: TeamCity, sandbox: TeamCitySandbox) -> None:
     sandbox.logout_call = False
     ending = [s for s in steps(target, ANA, Operation.DISABLE) if s.verb in ("end_sessions", "forget_logins")]

@@ -134,6 +134,7 @@ PRIVILEGED = {
     ("group", "ROOT_VIEWERS"): True,  # a harmless role, but on the root project
     ("group", "SUPER"): True,
     ("group", "ADMINS"): True,  # only through its parent
+    ("group", "SYSTEM_ADMINISTRATORS_GROUP"): True,  # whatever roles it shows
     ("group", "ALL_USERS_GROUP"): False,
     ("scope", "g"): True,
     ("scope", "p:_Root"): True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.core.render import quoted
@@ -268,12 +268,17 @@ class Mutations:
         raise Refused(f"account {user.id} has that user name already; link it instead of creating another.")
 
     def _delete_tokens(self, step: Step) -> Made:
-        """One token at a time, until none is left."""
+        """One token at a time, until none is left; one that no path can name comes last and needs a human."""
         user = self._subject(step)
-        names = self._reading.tokens(user.id)
+        names = sorted(self._reading.tokens(user.id), key=lambda name: (not _addressable(name), name))
         before = _tokens_shown(names)
         if not names:
             return Made(Outcome.ALREADY_SO, before=before, after=before)
+        if not _addressable(names[0]):
+            raise Rejected(
+                f"token {quoted(names[0])!r} of account {user.id} has a slash in its name, which TeamCity's server"
+                " refuses in an address. Delete it in the profile of that user."
+            )
         outcome, request_id, detail = Outcome.APPLIED, "", ""
         rejected: Rejected | None = None
         try:
@@ -349,5 +354,10 @@ def _account_shown(user: WholeUser) -> str:
     return f"account {user.id}"
 
 
-def _tokens_shown(names: tuple[str, ...]) -> str:
+def _addressable(name: str) -> bool:
+    """Servlet containers refuse an encoded slash, whichever way it leans."""
+    return not {"/", "\\"} & set(name)
+
+
+def _tokens_shown(names: Sequence[str]) -> str:
     return "no tokens" if not names else f"{len(names)} tokens"

@@ -9,6 +9,7 @@ from worker.core.identity import CatalogueItem
 from worker.targets.teamcity.wire import ALL_USERS, EVERYWHERE, ROOT, Group, Role
 
 SYSTEM_ADMIN = "SYSTEM_ADMIN"
+ADMINISTRATORS = "SYSTEM_ADMINISTRATORS_GROUP"  # built in on some servers; powerful whatever it shows
 POWERFUL_SCOPES = frozenset({EVERYWHERE, f"p:{ROOT}"})
 
 # Roles are edited by administrators, so a role is judged by what it permits and not by its name. "Modify user profile
@@ -60,7 +61,9 @@ class Powers:
         """What everybody has through the built-in group is no gain for the members of another one."""
         above = self.ancestors([key]) - ({ALL_USERS} if key != ALL_USERS else set())
         held = [r for k in above if k in self.groups for r in self.groups[k].roles.role]
-        return any(r.scope in POWERFUL_SCOPES or self.role_is_privileged(r.roleId) for r in held)
+        return ADMINISTRATORS in above or any(
+            r.scope in POWERFUL_SCOPES or self.role_is_privileged(r.roleId) for r in held
+        )
 
     def administers(self, roles: Iterable[tuple[str, str]], groups: Iterable[str]) -> bool:
         """System administrator everywhere, directly or through a group."""
