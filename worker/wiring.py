@@ -50,7 +50,11 @@ def connect(site: Site, stack: ExitStack) -> Site:
 
     def connected(side: Side, name: str, settings: Any) -> Any:
         module = Installed().module(side, settings.type)
-        return module.connect(name, settings, lambda: site.refuse_if_paused(name))
+        try:
+            return module.connect(name, settings, lambda: site.refuse_if_paused(name))
+        except Misconfigured as error:
+            place = loaded.places.get(f"{side}.{name}", str(loaded.path))
+            raise Misconfigured(f"{place}: {side}.{name}: {error}") from error
 
     sources: dict[str, Source] = {n: connected("sources", n, s) for n, s in loaded.sources.items()}
     targets: dict[str, Target] = {n: connected("targets", n, s) for n, s in loaded.targets.items()}

@@ -1,0 +1,6 @@
+"""`python -m benchmarks`: every measurement, one after the other."""
+
+import runpy
+
+for name in ("policy", "plan"):
+    runpy.run_module(f"benchmarks.{name}", run_name="__main__")

@@ -1,0 +1,113 @@
+"""Commands for auditors and administrators: audit list, verify, export; report drift."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import uuid
+from typing import Annotated
+
+import typer
+
+from worker import report
+from worker.cli.options import (
+    DEFAULT_SETTINGS,
+    ActorOption,
+    JsonOption,
+    OutOption,
+    SettingsOption,
+    open_site,
+)
+from worker.errors import Misconfigured
+from worker.flows import trail
+from worker.flows.report import drift_report
+from worker.screen import Screen
+
+audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read, verify, export.")
+report_app = typer.Typer(no_args_is_help=True, help="Reports for administrators and auditors.")
+
+
+@audit_app.command("list")
+def audit_list(
+    person: Annotated[str, typer.Option("--person", help="Only what concerns them.")] = "",
+    run: Annotated[uuid.UUID | None, typer.Option("--run", help="Only this run.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
+    since: Annotated[dt.datetime | None, typer.Option("--since", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest.")] = 50,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """The newest entries of the audit trail."""
+    screen = Screen(as_json)
+    with open_site(settings, actor, screen) as site:
+        entries = trail.newest(site, person=person, run=run, kinds=kind or [], since=since, limit=limit)
+    if as_json:
+        screen.json([trail.data(entry) for entry in entries])
+        return
+    screen.table(
+        ["number", "when (UTC)", "who", "what", "details"],
+        [(str(e.number), f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.kind, trail.sentence(e)) for e in entries],
+    )
+
+
+@audit_app.command("verify")
+def audit_verify(
+    witness: Annotated[str, typer.Option("--witness", help="NUMBER:DIGEST noted earlier, outside the database.")] = "",
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute the whole chain."""
+    screen = Screen(as_json)
+    with open_site(settings, actor, screen) as site:
+        verdict = trail.verify(site, witness)
+    if as_json:
+        screen.json(trail.verdict_data(verdict))
+    elif verdict.ok:
+        screen.line(f"The chain is whole: {verdict.checked:,} entries, the last is {verdict.checked}:{verdict.head}")
+        screen.line("Note that last value outside the database: it shows a later cut or rewrite (--witness).")
+    else:
+        screen.trouble(
+            f"Entry {verdict.first_bad}: {verdict.what}. {verdict.checked:,} entries before it are sound.", "chain"
+        )
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+@audit_app.command("export")
+def audit_export(
+    out: OutOption = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="With the personal values, which can be forgotten.")] = False,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+) -> None:
+    """The chain as JSON lines that anybody can verify."""
+    screen = Screen(as_json=out is None)
+    with open_site(settings, actor, screen) as site:
+        number = trail.export(site, out, reveal=reveal)
+    if out is not None:
+        screen.line(f"Wrote {number:,} entries to {out}.")
+
+
+@report_app.command("drift")
+def report_drift(
+    form: Annotated[str, typer.Option("--format", help="html, csv or json.")] = "html",
+    out: OutOption = None,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+) -> None:
+    """What stands open, since when and whose it is, for administrators to review."""
+    renderings = {"html": report.html, "csv": report.csv, "json": report.json}
+    if form not in renderings:
+        raise Misconfigured(f"There is no format {form!r}; write one of {', '.join(renderings)}.")
+    screen = Screen(as_json=out is None)
+    with open_site(settings, actor, screen) as site:
+        text = renderings[form](drift_report(site))
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Misconfigured(f"{out} cannot be written: {error.strerror}.") from error
+    screen.line(f"Wrote {out}.")
