@@ -111,6 +111,11 @@ def moment(at: dt.datetime) -> str:
     return f"{at.astimezone(dt.UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def name(text: str) -> str:
+    """A name at a length that no table bursts at; its whole is in the JSON."""
+    return quoted(text, 120)
+
+
 def ago(now: dt.datetime, then: dt.datetime) -> str:
     """`3 days ago`"""
     return f"{age(now - then)} ago"
@@ -163,6 +168,20 @@ CONCERNS: Mapping[Concern, Words] = {
     Concern.STALE_PROFILE: Words("Profiles that have changed at the source", "Names and addresses only."),
 }
 
+STAGES: Mapping[Stage, str] = {
+    Stage.DECISION: "approve it or reject it",
+    Stage.WITHHELD: "a guard holds it back",
+    Stage.TROUBLE: "it was tried in the latest run",
+    Stage.MANUAL: "Trueup cannot or must not",
+    Stage.STANDING: "no change can cure it",
+    Stage.NOT_JUDGED: "the latest run could not tell",
+    Stage.APPROVED: "the next sync makes it",
+    Stage.PLANNED: "the next sync makes it",
+    Stage.REJECTED: "a human said no",
+    Stage.WAIVED: "accepted until a day",
+}
+"""What a reader is told of each beside its number."""
+
 TONES: Mapping[Stage, str] = {
     Stage.DECISION: "decide", Stage.WITHHELD: "held", Stage.TROUBLE: "bad", Stage.MANUAL: "decide",
     Stage.STANDING: "decide", Stage.NOT_JUDGED: "held", Stage.APPROVED: "good", Stage.PLANNED: "good",
@@ -189,6 +208,7 @@ def html(report: DriftReport) -> str:
         targets=[(c, _grouped([f for f in report.findings if f.target == c.target])) for c in report.comparisons],
         concerns=CONCERNS,
         tones=TONES,
+        stage_notes=STAGES,
         reviewable=REVIEWABLE,
         stages=Stage,
     )  # fmt: skip
@@ -216,13 +236,16 @@ def _environment() -> Environment:
         loader=PackageLoader("worker"), autoescape=True, undefined=StrictUndefined, finalize=_shown,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"moment": moment, "age": age, "iso": iso, "counted": counted, "typed": _typed}
+    environment.filters |= {"moment": moment, "age": age, "iso": iso, "counted": counted, "name": name, "typed": _typed}
     return environment
 
 
 def _shown(value: Any) -> Any:
     """Whatever a template puts out passes here before it is escaped, so that none can forget to quote a name."""
-    return quoted(value, LONGEST) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    space = (" " if value[:1].isspace() else "", " " if value[-1:].isspace() else "")
+    return quoted(value, LONGEST).join(space) if value.strip() else space[0]
 
 
 def _typed(text: str) -> list[tuple[str, bool]]:
