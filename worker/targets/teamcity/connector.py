@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from worker.core.identity import Account, Entitlement, Person, Trait
@@ -73,9 +74,7 @@ class TeamCity:
             return None
         tokens = self._is_bare(user) and bool(self._reading.tokens(id))
         found = self._account(user, self._reading.own_id(), self._reading.powers(), tokens)
-        return Account(
-            found.id, found.login, found.email, found.active, found.profile, _entitlements(user), found.traits
-        )  # fmt: skip
+        return replace(found, entitlements=_entitlements(user))
 
     def login(self, person: Person) -> str:
         """The user name is what single sign-on is matched by. TeamCity ignores its case, so ours is always lower."""

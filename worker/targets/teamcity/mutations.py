@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Refused, Rejected, Unavailable, Unknown
@@ -240,9 +240,7 @@ class Mutations:
             properties=wire.NewProperties(property=[wire.NewProperty(name=mark, value=args["note"])]),
         )
         try:
-            reply = self._send(
-                "POST", "app/rest/users", right="create_user", json=new.model_dump(), params={"fields": "id"}
-            )  # fmt: skip
+            reply = self._send("POST", "app/rest/users", right="create_user", json=new.model_dump())
         except Rejected:
             settled = self._looking_again(step)
             if settled.outcome is Outcome.FOUND_APPLIED:
@@ -251,9 +249,7 @@ class Mutations:
         settled = self._looking_again(step)
         if settled.outcome is not Outcome.FOUND_APPLIED:
             raise Unknown(f"{reply.call} was accepted, and yet no such account of ours is there. {settled.detail}")
-        return Made(
-            Outcome.APPLIED, "", "no account", settled.after, reply.request_id, settled.account_id
-        )  # fmt: skip
+        return replace(settled, outcome=Outcome.APPLIED, before="no account", request_id=reply.request_id)
 
     def _looking_again(self, step: Step) -> Made:
         try:

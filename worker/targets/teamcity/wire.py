@@ -199,10 +199,6 @@ class Tokens(_Answer):
     token: list[Token]
 
 
-class CreatedUser(_Answer):
-    id: int
-
-
 class NewProperty(BaseModel):
     name: str
     value: str
