@@ -13,15 +13,15 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
-from sqlmodel import SQLModel
 
 from tests.conftest import Database, dsn
 from worker import embedded
 from worker.errors import Misconfigured, Unavailable
-from worker.store import migrate
+from worker.store import migrate, tables
 from worker.store.session import Store
 
-TABLES = sorted(SQLModel.metadata.tables)
+METADATA = tables.Snapshot.metadata
+TABLES = sorted(METADATA.tables)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_migrations_make_exactly_the_tables_of_the_code(fresh_database: Data
     engine = create_engine(fresh_database.owner_url)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
-        differences = compare_metadata(context, SQLModel.metadata)
+        differences = compare_metadata(context, METADATA)
     engine.dispose()
     assert not differences, "run `python -m migrations.regenerate`"
 
