@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from worker.core.policy import compile_policy, count_matches
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, TrueupError
+from worker.flows import guards
 from worker.flows.crowd import gather
 from worker.flows.observe import observe
 from worker.flows.pull import pull
@@ -92,6 +93,7 @@ def _check_policy(site: Site, found: Checkup) -> None:
         meant = {name: governed.governance(session, name).bindings for name in readable}
     policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant)
     found.policy += [u.sentence for u in policy.suspended]
+    found.policy += [text for name in readable for text in guards.unmeant(site, name, catalogues[name])]
     suspended = {u.rule for u in policy.suspended}
     matches = count_matches(policy, crowd.people.values(), site.today())
     found.warnings += [

@@ -89,6 +89,16 @@ def declared_privileged(site: Site, target: str, catalogue: Catalogue) -> frozen
     return frozenset(entitlement.key for entitlement in found if entitlement)
 
 
+def unmeant(site: Site, target: str, catalogue: Catalogue) -> list[str]:
+    """What the settings call privileged and the target does not have: a slip there must not go unnoticed."""
+    found = []
+    for reference in site.loaded.privileged.get(target, ()):
+        meaning = meaning_of(target, reference, catalogue, None)
+        if meaning.entitlement is None:
+            found.append(f"privileged.{target}: {meaning.problem}; {meaning.fix}")
+    return found
+
+
 def released(site: Site, target: str, catalogue: Catalogue, governance: Governance) -> frozenset[Entitlement]:
     """What the settings let go on purpose: by its present meaning, or by what its name meant when it was governed."""
     found: set[Entitlement] = set()

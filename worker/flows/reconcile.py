@@ -77,6 +77,7 @@ class _Pass:
         self._accounts: dict[str, Account] = {a.id: a for a in mirror.accounts(session, name)}
         self._creations: dict[str, Account] = {}
         self._events: list[Event] = []
+        self._declared = guards.declared_privileged(site, name, self._catalogue)
         self._snapshots = guards.fresh_snapshots(site, session, name)
 
     def made(self) -> Reconciled:
@@ -91,7 +92,8 @@ class _Pass:
         course = episodes.follow(self._session, self._name, drifts, lambda d: sentences[d.key], unsure, self._now)
         sentences |= {c.drift.key: self._sentence(c) for c in plan.changes}
         judged = self._judge(plan, course.open, bystanders)
-        stopped = (*tripped(judged), *(u.sentence for u in policy.suspended))
+        unmeant = guards.unmeant(self._site, self._name, self._catalogue)
+        stopped = (*tripped(judged), *(u.sentence for u in policy.suspended), *unmeant)
         run = self._store(judged, plan, course, sentences, stopped)
         self._site.record(self._session, *self._events)
         prints = {c.drift.key: c.fingerprint(self._instance) for c in plan.changes}
@@ -117,7 +119,7 @@ class _Pass:
     def _govern(self, policy: CompiledPolicy) -> tuple[str, ...]:
         """Remember what the policy names now, and say what its change means."""
         known = governed.group_bindings(self._session)
-        fresh = {key: id for key, id in policy.bindings.items() if key not in known}
+        fresh = {key: id for key, id in policy.bindings.items() if known.get(key) != id}  # only an `id:` rebinds
         governed.bind_groups(self._session, fresh, self._now)
         unresolved = [str(u.reference) for u in policy.suspended if u.target == self._name]
         released = guards.released(self._site, self._name, self._catalogue, self._governance)
@@ -173,11 +175,8 @@ class _Pass:
             filter(None, (account.profile.get("first_name"), account.profile.get("last_name")))
         )
         keys = {"login": account.login, "email": account.email, "name": name}
-        privileged = any(self._privileged(e.key) or self._catalogue.privileged(e) for e in account.entitlements)
+        privileged = any(e.key in self._declared or self._catalogue.privileged(e) for e in account.entitlements)
         return Known(account.id, keys, privileged=privileged)
-
-    def _privileged(self, key: str) -> bool:
-        return key in guards.declared_privileged(self._site, self._name, self._catalogue)
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
@@ -248,7 +247,7 @@ class _Pass:
             self._accounts,
             self._catalogue,
             self._site.loaded.settings.gate_table(),
-            guards.declared_privileged(self._site, self._name, self._catalogue),
+            self._declared,
             self._hands,
             self._creations,
         )

@@ -88,14 +88,10 @@ def group_bindings(session: Session) -> dict[tuple[str, str], str]:
 
 
 def bind_groups(session: Session, new: Mapping[tuple[str, str], str], now: dt.datetime) -> None:
+    """The names mean these groups from now on, whatever they meant before."""
     for (source, name), group_id in new.items():
-        session.add(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
+        session.merge(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
     session.flush()
-
-
-def rebind_group(session: Session, source: str, name: str, group_id: str, now: dt.datetime) -> None:
-    """An operator has looked: the name means another group from now on."""
-    session.merge(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
 
 
 def see_policy(session: Session, digest: str, actor: str, now: dt.datetime) -> str | None:
