@@ -1,4 +1,4 @@
-"""Commands for auditors and administrators: audit list, verify, export; report drift."""
+"""Commands for auditors and administrators: audit list, verify, export, forget; report drift."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from worker.cli.options import (
     SettingsOption,
     open_site,
 )
+from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows import trail
 from worker.flows.report import drift_report
 from worker.screen import Screen
 
-audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read, verify, export.")
+audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read, verify, export, forget.")
 report_app = typer.Typer(no_args_is_help=True, help="Reports for administrators and auditors.")
 
 
@@ -87,6 +88,27 @@ def audit_export(
         number = trail.export(site, out, reveal=reveal)
     if out is not None:
         screen.line(f"Wrote {number:,} entries to {out}.")
+
+
+@audit_app.command("forget")
+def audit_forget(
+    person: Annotated[str, typer.Argument(help="Who has left: login, e-mail address, source id, or our id.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+) -> None:
+    """Erase what names a person who has left, for good; entries stay, and the chain still verifies."""
+    if not yes:
+        typer.confirm(f"Erase everything that names {quoted(person, 80)}? It cannot be undone.", abort=True)
+    screen = Screen()
+    with open_site(settings, actor, screen) as site:
+        person_id, gone = trail.forget(site, person)
+    screen.line(
+        f"Erased {gone.values:,} personal values of the trail and {gone.rows:,} rows elsewhere;"
+        f" the trail knows them as {person_id}."
+    )
+    if gone.shown_by:
+        screen.line(f"Still shown by {', '.join(gone.shown_by)}: delete them there, and what is left goes with time.")
 
 
 @report_app.command("drift")

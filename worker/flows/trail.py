@@ -1,4 +1,4 @@
-"""The audit trail as people use it: read, verified, exported."""
+"""The audit trail as people use it: read, verified, exported, and people in it forgotten."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows.links import find_person
 from worker.flows.site import Site
-from worker.store import chain
+from worker.store import chain, forgetting
+from worker.store.forgetting import Forgotten
 
 
 def newest(
@@ -59,6 +60,13 @@ def export(site: Site, out: Path | None, *, reveal: bool) -> int:
                 return chain.export(session, file, reveal=reveal)
         except OSError as error:
             raise Misconfigured(f"{out} cannot be written: {error.strerror}.") from error
+
+
+def forget(site: Site, person: str) -> tuple[str, Forgotten]:
+    """Erase what names somebody who has left; our id of them stays and is returned. Raises Refused if too early."""
+    with site.begin() as session:
+        found = find_person(session, person)
+        return found.person_id, forgetting.forget(session, found.person_id, site.actor, site.now())
 
 
 def sentence(entry: AuditEntry) -> str:
