@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import socket
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from worker.ports import Source, Target
 from worker.settings import Installed, load
 from worker.settings.connectors import Side
 from worker.store import migrate
+from worker.store.owners import this_process
 from worker.store.session import Store
 
 DATABASE = "TRUEUP_DATABASE_URL"
@@ -40,7 +39,7 @@ def open_site(
     loaded = load(path)
     with ExitStack() as stack:
         store = stack.enter_context(open_store())
-        site = Site(loaded, store, {}, {}, actor, _owner(), now, say)
+        site = Site(loaded, store, {}, {}, actor, this_process(), now, say)
         yield connect(site, stack)
 
 
@@ -62,7 +61,7 @@ def connect(site: Site, stack: ExitStack) -> Site:
         stack.callback(source.close)
     for target in targets.values():
         stack.callback(target.close)
-    return Site(loaded, site.store, sources, targets, site.actor, site.owner, site.now, site.say)
+    return replace(site, sources=sources, targets=targets)
 
 
 @contextmanager
@@ -120,8 +119,3 @@ def database_status() -> DatabaseStatus:
     return DatabaseStatus(
         False, f"The {place} database is {state}, this Trueup needs {migrate.head()}: run `trueup db upgrade`."
     )
-
-
-def _owner() -> str:
-    """This process, as leases know it."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"

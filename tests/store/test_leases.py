@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from worker.errors import Refused
-from worker.store import leases
+from worker.store import leases, owners
 from worker.store.leases import Held
 from worker.store.session import Store
 
@@ -160,3 +163,75 @@ def test_a_checked_lease_cannot_be_taken_before_the_check_s_transaction_ends(sto
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
         assert other.result(timeout=30) is not None
+
+
+# --- a holder that has died ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[str]]:
+    """A process beside ours; its `args` are of no interest, its life is."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def named(process: subprocess.Popen[str]) -> str:
+    """As it would name itself."""
+    place = owners.this_process().rsplit(":", 2)[0]
+    return f"{place}:{process.pid}:0123abcd"
+
+
+def test_the_lease_of_a_process_that_was_killed_is_free_at_once_with_a_higher_fence(
+    store: Store, neighbour: subprocess.Popen[str]
+) -> None:
+    lease = held(store, named(neighbour))
+    neighbour.kill()
+    neighbour.wait()
+    after = held(store, "b")
+    assert after.fence == lease.fence + 1
+    with pytest.raises(Refused, match="lost to another"), store.begin() as session:
+        leases.check(session, lease, NOW)
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGCONT, signal.SIGSTOP], ids=["runs", "was stopped"])
+def test_the_lease_of_a_process_that_lives_is_kept_when_it(
+    store: Store, neighbour: subprocess.Popen[str], signal_: signal.Signals
+) -> None:
+    held(store, named(neighbour))
+    neighbour.send_signal(signal_)
+    assert taken(store, "b") is None
+
+
+@pytest.mark.parametrize("other", ["machine", "container or boot", "naming"])
+def test_a_lease_from_elsewhere_is_kept_until_it_expires_however_dead_its_process_looks_when_it_has_another(
+    store: Store, neighbour: subprocess.Popen[str], other: str
+) -> None:
+    neighbour.kill()
+    neighbour.wait()
+    host, table, process, nonce = named(neighbour).split(":")
+    owner = {
+        "machine": f"elsewhere:{table}:{process}:{nonce}",
+        "container or boot": f"{host}:{table}0:{process}:{nonce}",
+        "naming": f"{host}:{process}:{nonce}",
+    }[other]
+    held(store, owner)
+    assert taken(store, "b") is None
+    assert taken(store, "b", NOW + MINUTE) is not None
+
+
+def test_our_own_process_is_alive_and_never_named_twice_the_same(store: Store) -> None:
+    assert not owners.certainly_dead(owners.this_process())
+    assert owners.this_process() != owners.this_process()
+
+
+# --- alone for one transaction ---------------------------------------------------------------------------------------
+
+
+def test_only_one_transaction_is_alone_at_something_and_it_is_free_when_that_ends(store: Store) -> None:
+    with store.begin() as first, store.begin() as second:
+        assert leases.alone(first, "plan looker")
+        assert not leases.alone(second, "plan looker")
+        assert leases.alone(second, "plan teamcity")
+    with store.begin() as third:
+        assert leases.alone(third, "plan looker")

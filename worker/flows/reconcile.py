@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +26,6 @@ from worker.ports import Target, Task
 from worker.store import decisions, episodes, governed, installations, leases, mirror, people, runs
 from worker.store.tables import Run
 
-PLANNING = dt.timedelta(minutes=10)  # how long a planning run may hold its lease
-
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
@@ -52,17 +49,11 @@ class Reconciled:
 def reconcile(site: Site, name: str, crowd: Crowd, reason: str) -> Reconciled:
     """One pass over one target, from the mirror alone: no vendor call is made. The plan is committed at the end."""
     with site.begin() as session:
-        held = leases.take(session, f"plan {name}", site.owner, site.now(), PLANNING)
-    if held is None:
-        raise Refused(
-            f"Another Trueup is planning for {name} just now; wait for it, or look at `trueup plan` again soon."
-        )
-    try:
-        with site.begin() as session:
-            return _Pass(site, session, name, crowd, reason).made()
-    finally:
-        with site.begin() as session:
-            leases.release(session, held)
+        if not leases.alone(session, f"plan {name}"):
+            raise Refused(
+                f"Another Trueup is planning for {name} just now; wait for it, or look at `trueup plan` again soon."
+            )
+        return _Pass(site, session, name, crowd, reason).made()
 
 
 class _Pass:
@@ -201,7 +192,7 @@ class _Pass:
             disputed = person.id in correlation.disputed_people
             for drift in find_drift(person, account, secondary.get(person.id, ()), deserts, terrain, disputed=disputed):
                 if drift.kind is DriftKind.MISSING_ACCOUNT:
-                    self._creations[person.id] = desired_account(deserts)
+                    self._creations[person.id] = desired_account(deserts, self._catalogue)
                 yield drift
 
     def _accounts_by_person(self) -> tuple[dict[str, Account], dict[str, list[Account]]]:

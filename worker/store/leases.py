@@ -1,4 +1,5 @@
-"""The right to plan for a connector, or to act on an account: one holder at a time, and only until it expires.
+"""The right to act on an account: one holder at a time, and only until it expires. And the right to be alone at
+something that one transaction does from its beginning to its end.
 
 Vendors check no fence. Whoever lost a lease finds out here, in the transaction that records the next step, and a call
 is only started when its time-out fits into what is left (`needs`).
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from worker.errors import Refused
+from worker.store.owners import certainly_dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,11 @@ class Held:
 
 
 def take(session: Session, name: str, owner: str, now: dt.datetime, ttl: dt.timedelta) -> Held | None:
-    """Take a lease that is free or expired; None while anybody holds it, ourselves included."""
+    """Take a lease that is free, expired, or of a process that has certainly died; None while anybody else holds it,
+    ourselves included."""
+    holder = session.execute(text("SELECT owner, fence FROM lease WHERE name = :name"), {"name": name}).one_or_none()
+    if holder is not None and certainly_dead(holder.owner):
+        release(session, Held(name, holder.owner, holder.fence, now))
     taken = session.execute(
         text(
             "INSERT INTO lease (name, owner, fence, expires_at) VALUES (:name, :owner, 1, :until)"
@@ -66,4 +72,12 @@ def release(session: Session, held: Held) -> None:
             "UPDATE lease SET owner = '', expires_at = 'epoch' WHERE name = :name AND owner = :owner AND fence = :fence"
         ),
         {"name": held.name, "owner": held.owner, "fence": held.fence},
+    )
+
+
+def alone(session: Session, name: str) -> bool:
+    """Whether this transaction is the only one at it, until it ends; for what calls no vendor, since it needs no fence.
+    Nothing is left to wait for when its process dies: the database ends the transaction."""
+    return bool(
+        session.scalars(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}).one()
     )

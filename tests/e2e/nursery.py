@@ -1,0 +1,136 @@
+"""Forks `trueup` processes that have everything imported already, and ends them by kill -9 after the n-th commit.
+
+Each is the real command, `worker.cli.main`, in a process of its own; only the two seconds of importing are saved.
+Run as `python -m tests.e2e.nursery`; `Nursery` gives it its orders, a line of JSON each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.desk import Ended
+
+NEVER = 1_000_000
+
+
+@dataclass(frozen=True)
+class Nursery:
+    """One at a time: `run` waits until the process has ended."""
+
+    process: subprocess.Popen[str]
+
+    def run(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        kill_after_commit: int = NEVER,
+        born: Callable[[int], None] = lambda _: None,
+    ) -> tuple[Ended, int]:
+        """How it ended, and how many commits it made since it began to apply. `born` is told its process id."""
+        order = {
+            "words": words, "environment": dict(environment), "folder": str(folder), "kill": kill_after_commit,
+        }  # fmt: skip
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        born(self._answer()["pid"])
+        code = self._answer()["code"]
+        out, err = ((folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        commits = folder / "commits"
+        return Ended(code, out, err), int(commits.read_text()) if commits.exists() else 0
+
+    def _answer(self) -> Any:
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, "the nursery has died"
+        return json.loads(line)
+
+
+@contextmanager
+def nursery() -> Iterator[Nursery]:
+    """A nursery for the length of a block."""
+    command = [sys.executable, "-m", "tests.e2e.nursery"]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root
+    ) as process:  # fmt: skip
+        yield Nursery(process)
+        assert process.stdin
+        process.stdin.close()
+
+
+def _count_commits(report: Path, kill_after: int) -> None:
+    """From the first claim on, count what was written and committed, and die right after the n-th."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+    from sqlmodel import Session
+
+    seen = {"applying": False, "wrote": False, "commits": 0}
+
+    def before(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if "INTO lease" in statement:
+            seen["applying"] = True
+        if statement.lstrip().startswith(("INSERT", "UPDATE", "DELETE")):
+            seen["wrote"] = True
+
+    def after(_: Any) -> None:
+        if seen["applying"] and seen["wrote"]:
+            seen["commits"] += 1
+            report.write_text(str(seen["commits"]))
+            if seen["commits"] == kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+        seen["wrote"] = False
+
+    event.listen(Engine, "before_cursor_execute", before)
+    event.listen(Session, "after_commit", after)
+
+
+def _live(order: Any) -> None:
+    """The whole life of a forked process."""
+    folder = Path(order["folder"])
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(order["environment"])
+    sys.argv = ["trueup", *order["words"]]
+    _count_commits(folder / "commits", order["kill"])
+    from worker import cli
+
+    cli.main()
+
+
+def _tend() -> None:
+    import worker.cli
+    import worker.targets.looker
+    import worker.targets.teamcity  # noqa: F401 (imported here, so that nobody born here has to)
+
+    for line in sys.stdin:
+        order = json.loads(line)
+        (Path(order["folder"]) / "commits").unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                _live(order)
+            except SystemExit as end:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(end.code if isinstance(end.code, int) else 0)
+            finally:
+                os._exit(99)
+        print(json.dumps({"pid": child}), flush=True)
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+if __name__ == "__main__":
+    _tend()
