@@ -417,7 +417,7 @@ class Effect(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """The right to plan for a connector or to act on an account, until `expires_at`; each holder has a higher fence."""
+    """The right to act on an account, until `expires_at`; each holder has a higher fence."""
 
     __tablename__ = "lease"
 
