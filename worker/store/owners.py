@@ -16,14 +16,14 @@ _BOOT, _TABLE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid
 
 def this_process() -> str:
     """`host:process table:process id:nonce`. The process table is empty where the system does not tell which it is."""
-    return f"{socket.gethostname()}:{_process_table()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return f"{socket.gethostname()}:{_pid_space()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def certainly_dead(owner: str) -> bool:
     """Whether the owner lived in our process table and is no longer there. In every doubt, no: one that was stopped
     lives, and so does a stranger who got its number."""
     place, _, process = owner.rpartition(":")[0].rpartition(":")
-    if not _process_table() or place != f"{socket.gethostname()}:{_process_table()}":
+    if not _pid_space() or place != f"{socket.gethostname()}:{_pid_space()}":
         return False
     try:
         os.kill(int(process), 0)
@@ -34,7 +34,7 @@ def certainly_dead(owner: str) -> bool:
     return False
 
 
-def _process_table() -> str:
+def _pid_space() -> str:
     """This boot of this machine, and the table of process ids that we see in it: containers have one each."""
     try:
         return f"{_BOOT.read_text().strip()[:8]}/{os.stat(_TABLE).st_ino}"
