@@ -24,6 +24,7 @@ from worker.core.identity import Account, Entitlement
 from worker.core.plan import Operation
 from worker.errors import Denied, Refused, Rejected, Unavailable, Unknown
 from worker.ports import Made, Outcome, Step, Task
+from worker.sandbox.server import Exchange
 from worker.sandbox.teamcity import ALL_USERS, RECONCILER_PERMISSIONS, TeamCitySandbox
 from worker.sandbox.teamcity.world import GUEST_ID
 from worker.targets.teamcity import TeamCity
@@ -173,6 +174,19 @@ def test_a_server_without_the_hidden_call_gets_the_whole_list_at_the_second_atte
     assert calls(sandbox) == [f"{method} /users/id:{ANA}/groups" for method in ("POST", "PUT", "PUT")]
     groups = set(sandbox.state()["users"][str(ANA)]["groups"])
     assert groups == {ALL_USERS, "DEV", "QA", "SUPER", "ROOT_VIEWERS"}
+
+
+def test_a_group_that_was_lost_while_another_was_joined_is_told(target: TeamCity, sandbox: TeamCitySandbox) -> None:
+    def lose_one(exchange: Exchange) -> None:
+        if exchange.method == "PUT":
+            sandbox.remove_from_group(ANA, "QA")
+
+    sandbox.group_post = False
+    sandbox.observers.append(lose_one)
+    [step] = steps(target, ANA, Operation.GRANT, entitlement=Entitlement("group", "ROOT_VIEWERS"))
+    assert target.apply(step).again
+    with pytest.raises(Unknown, match="lost groups"):
+        target.apply(step)
 
 
 def test_a_404_for_an_unknown_group_is_not_taken_for_a_missing_call(target: TeamCity, sandbox: TeamCitySandbox) -> None:
