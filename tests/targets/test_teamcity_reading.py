@@ -150,6 +150,14 @@ def test_the_catalogue_says_what_is_privileged(target: TeamCity, kind: str, id: 
     assert items[kind, id].name == id
 
 
+def test_what_everybody_has_makes_no_other_group_privileged(target: TeamCity, sandbox: TeamCitySandbox) -> None:
+    sandbox.world.groups["ALL_USERS_GROUP"].roles["PROJECT_VIEWER", "g"] = None
+    sandbox.world.groups["DEV"].parents["ALL_USERS_GROUP"] = None
+    _, items = observed(target)
+    assert items["group", "ALL_USERS_GROUP"].privileged
+    assert not items["group", "DEV"].privileged
+
+
 def test_only_the_built_in_group_is_closed(target: TeamCity) -> None:
     _, items = observed(target)
     assert [id for (_, id), item in items.items() if item.closed] == ["ALL_USERS_GROUP"]
