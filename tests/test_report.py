@@ -10,6 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -435,7 +437,7 @@ def test_a_formula_in_a_name_stays_readable() -> None:
 # --- for machines ----------------------------------------------------------------------------------------------------
 
 
-def test_the_keys_of_the_json_are_those_of_the_docs() -> None:
+def test_the_keys_of_the_json_are_these() -> None:
     told = json.loads(written.json(eventful()))
     assert set(told) == {
         "format", "made_at", "made_by", "mode", "policy", "summary", "comparisons", "findings", "waivers",
@@ -459,6 +461,23 @@ def test_the_keys_of_the_json_are_those_of_the_docs() -> None:
         "target", "at", "state", "actor", "reason", "failure", "same_policy", "configured",
     }  # fmt: skip
     assert set(told["pauses"][0]) == {"connector", "actor", "reason", "at"}
+
+
+def test_the_docs_name_every_column_and_every_key() -> None:
+    docs = (Path(__file__).parents[1] / "docs" / "report.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z_]+)`", docs))
+    assert set(written.COLUMNS) <= named
+    assert _keys(json.loads(written.json(eventful()))) <= named
+
+
+def _keys(value: Any) -> set[str]:
+    """Every key of ours; what is counted or certified is named by others."""
+    if isinstance(value, list):
+        return {key for one in value for key in _keys(one)}
+    if not isinstance(value, dict):
+        return set()
+    theirs = ("by_stage", "by_concern", "counts", "certificate")
+    return set(value) | {key for name, one in value.items() if name not in theirs for key in _keys(one)}
 
 
 def test_the_json_counts_every_stage_and_concern_even_where_there_is_none() -> None:
