@@ -146,10 +146,12 @@ def find_drift(
                     yield from _excess(person, account, deserts, terrain)
 
 
-def desired_account(deserts: Deserts) -> Account:
-    """The account that a person without one should get."""
+def desired_account(deserts: Deserts, catalogue: Catalogue) -> Account:
+    """The account that a person without one should get, with what the target lets us grant."""
     email = deserts.profile.get("email", deserts.login)
-    return Account("", deserts.login, email, True, dict(deserts.profile), frozenset(deserts.given))
+    items = {entitlement: catalogue.item(entitlement.kind, entitlement.id) for entitlement in deserts.given}
+    open_ = frozenset(entitlement for entitlement, item in items.items() if item is None or not item.closed)
+    return Account("", deserts.login, email, True, dict(deserts.profile), open_)
 
 
 def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Drift]:

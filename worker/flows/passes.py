@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,16 +91,33 @@ _NOUNS: Mapping[DriftKind, str] = {
 def plan(site: Site, reason: str = "plan") -> Outlook:
     """Read everything and store a plan for each target. What cannot be read is a failure, and concerns nobody else."""
     outlook = Outlook()
-    for name in site.sources:
-        with _own_trouble(outlook, name):
-            pull(site, name)
-    crowd = gather(site, {name for name, _ in outlook.failures})
+    _read_all(site, outlook)
+    unread = {name for name, _ in outlook.failures}
+    crowd = gather(site, unread)
     for name in site.targets:
-        with _own_trouble(outlook, name):
-            outlook.settled += settle(site, name)
-            observe(site, name)
-            outlook.plans.append(reconcile(site, name, crowd, reason))
+        if name not in unread:
+            with _own_trouble(outlook, name):
+                outlook.plans.append(reconcile(site, name, crowd, reason))
     return outlook
+
+
+def _read_all(site: Site, outlook: Outlook) -> None:
+    """Every connector at once: they wait for different vendors. A pause or Ctrl-C ends all before their next call."""
+
+    def read_target(name: str) -> None:
+        outlook.settled.extend(settle(site, name))
+        observe(site, name)
+
+    with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads:
+        reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
+        reading |= {name: threads.submit(read_target, name) for name in site.targets}
+        try:
+            for name, one in reading.items():
+                with _own_trouble(outlook, name):
+                    one.result()
+        except BaseException:
+            site.stopped.set()
+            raise
 
 
 def sync(site: Site, reason: str = "sync") -> Outlook:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ class Site:
     owner: str
     now: Callable[[], dt.datetime]
     say: Callable[[str], None] = field(default=_quiet)
+    stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
 
     def begin(self) -> AbstractContextManager[Session]:
         """One transaction of the store."""
@@ -47,6 +49,8 @@ class Site:
 
     def refuse_if_paused(self, connector: str) -> None:
         """Raises Paused; asked before every vendor call, so that a pause stops a run in its middle."""
+        if self.stopped.is_set():
+            raise Paused("This run was stopped.")
         with self.begin() as session:
             pause = installations.paused(session, connector)
         if pause is not None:

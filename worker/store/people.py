@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.correlation import Tie
 from worker.core.drift import ABSENT
 from worker.core.identity import Identity, Standing
+from worker.store.bulk import planned_for_all_rows
 from worker.store.tables import Link, PersonRow
 
 _NO_LONGER = "the source no longer has this user"
@@ -31,13 +33,15 @@ class Remark:
 
 def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
     """Give every current identity of a source its person; returns how many are new."""
-    return session.connection().execute(_ENSURE, {"source": source, "now": now}).rowcount
+    with planned_for_all_rows(session):
+        return session.connection().execute(_ENSURE, {"source": source, "now": now}).rowcount
 
 
 def remark_departures(session: Session, source: str, now: dt.datetime) -> list[Remark]:
     """Set the departure mark of everybody whom the source positively calls departed, and lift those it calls active."""
-    marked = session.connection().execute(_MARK, {"source": source, "now": now, "cause": BY_SOURCE})
-    lifted = session.connection().execute(_LIFT, {"source": source, "cause": BY_SOURCE})
+    with planned_for_all_rows(session):
+        marked = session.connection().execute(_MARK, {"source": source, "now": now, "cause": BY_SOURCE}).all()
+        lifted = session.connection().execute(_LIFT, {"source": source, "cause": BY_SOURCE}).all()
     return [Remark(str(p), True, s) for p, s in marked] + [Remark(str(p), False, s) for p, s in lifted]
 
 
@@ -55,20 +59,25 @@ def ties(session: Session, target: str) -> list[Tie]:
 
 def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now: dt.datetime) -> None:
     """Insert links, or overwrite what was said of the same accounts before."""
-    for tie in new:
-        session.merge(
-            Link(
-                target=target,
-                account_id=tie.account_id,
-                person_id=uuid.UUID(tie.person_id),
-                rank="primary" if tie.primary else "secondary",
-                state="linked" if tie.linked else "unlinked",
-                key_used=tie.key,
-                actor=actor,
-                at=now,
-            )
+    rows = [
+        {
+            "target": target,
+            "account_id": tie.account_id,
+            "person_id": uuid.UUID(tie.person_id),
+            "rank": "primary" if tie.primary else "secondary",
+            "state": "linked" if tie.linked else "unlinked",
+            "key_used": tie.key,
+            "actor": actor,
+            "at": now,
+        }
+        for tie in new
+    ]
+    if rows:
+        statement = insert(Link)
+        said = {name: statement.excluded[name] for name in ("person_id", "rank", "state", "key_used", "actor", "at")}
+        session.connection().execute(
+            statement.on_conflict_do_update(index_elements=["target", "account_id"], set_=said), rows
         )
-    session.flush()
 
 
 def own_created(session: Session, target: str, account_id: str, person_id: str, actor: str, now: dt.datetime) -> None:
@@ -96,7 +105,8 @@ def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]
 
 def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str) -> list[str]:
     """Linked identities that are current in the mirror and missing from a staged snapshot: to be read by id."""
-    rows = session.connection().execute(_VANISHED, {"snapshot": snapshot_id, "source": source})
+    with planned_for_all_rows(session):
+        rows = session.connection().execute(_VANISHED, {"snapshot": snapshot_id, "source": source}).all()
     return [r.id for r in rows]
 
 

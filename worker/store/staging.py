@@ -144,6 +144,8 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:  # nearly all: no pattern is needed
+            return value
         return _UNSTORABLE.sub("\ufffd", value)
     return [_clean(v) for v in value] if isinstance(value, tuple) else value
 
