@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -89,12 +90,25 @@ def _migrated(database: Database) -> Iterator[str]:
 _numbers = count(1)
 
 
-@pytest.fixture
-def fresh_database(database: Database, _migrated: str) -> Iterator[Database]:
-    """A database of this test's own: every table, no row."""
+@contextmanager
+def _copied(database: Database, template: str) -> Iterator[Database]:
     name = f"trueup_test_{os.getpid()}_{next(_numbers)}"
     with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_migrated}"')
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         yield database.named(name)
         # Not WITH (FORCE): the owner may not end a worker's session, and unforced it waits for one that is closing.
         connection.execute(f'DROP DATABASE "{name}"')
+
+
+@pytest.fixture
+def fresh_database(database: Database, _migrated: str) -> Iterator[Database]:
+    """A database of this test's own: every table, no row."""
+    with _copied(database, _migrated) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_database(database: Database, _migrated: str) -> Iterator[Database]:
+    """The same for all tests of a module together."""
+    with _copied(database, _migrated) as made:
+        yield made

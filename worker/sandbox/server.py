@@ -29,8 +29,9 @@ class Fault:
     """One way to break. `route` is a glob over "METHOD /path"; the first `skip` matching calls pass, `times` are hit.
 
     Kinds: `status` (answered instead of handling), `status-after` (handled, then answered so), `html`, `redirect`
-    (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `drop` and `drop-after` (connection
-    closed without an answer), `slow` (`seconds`), `foreign-next` (next links point to another host).
+    (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `fewer` (half of the rows of a list
+    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `foreign-next` (next
+    links point to another host).
     """
 
     route: str
@@ -261,6 +262,8 @@ def _broken(
             return status, kept, answer[: len(answer) // 2]
         case "misshapen":
             return status, kept, (fault.text or '{"unexpected": true}').encode()
+        case "fewer":
+            return status, kept, _half_the_rows(answer)
         case "foreign-next":
             return (
                 status,
@@ -278,6 +281,14 @@ def _elsewhere(text: bytes) -> bytes:
     """Next links, absolute or server-relative (TeamCity's nextHref), moved to a host that is not ours."""
     moved = text.replace(b"://127.0.0.1", b"://elsewhere.invalid")
     return moved.replace(b'"nextHref":"/', b'"nextHref":"http://elsewhere.invalid/')
+
+
+def _half_the_rows(answer: bytes) -> bytes:
+    """A list, or the lists directly in an object, cut to their first half; whatever counts them stays as it was."""
+    said = orjson.loads(answer)
+    if isinstance(said, list):
+        return orjson.dumps(said[: len(said) // 2])
+    return orjson.dumps({k: v[: len(v) // 2] if isinstance(v, list) else v for k, v in said.items()})
 
 
 async def _whole_body(receive: Receive) -> bytes:
