@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import yaml
 from worker import wiring
 from worker.core.audit import AuditEntry
 from worker.flows.site import Site
+from worker.ports import Made, Step, Target
+from worker.sandbox.looker.instance import ALL_USERS
+from worker.sandbox.looker.instance import User as LookerUser
 from worker.sandbox.world import World
 from worker.store import chain, installations, mirror
 
@@ -50,7 +53,8 @@ class Rig:
         """trueup.yaml of the served company, with changes laid over it key by key; lists and texts are replaced."""
         settings = yaml.safe_load(self.world.settings_yaml(mode))
         file = self.folder / "trueup.yaml"
-        file.write_text(yaml.safe_dump(_laid_over(settings, changes), sort_keys=False), encoding="utf-8")
+        text = yaml.dump(_laid_over(settings, changes), Dumper=_WrittenOut, sort_keys=False)
+        file.write_text(text, encoding="utf-8")
         return file
 
     @contextmanager
@@ -77,9 +81,40 @@ class Rig:
         with site.begin() as session:
             return list(chain.entries(session, kinds=kinds))
 
+    def okta_id(self, login: str) -> str:
+        """By which the sandbox's Okta is edited."""
+        found = self.world.okta.directory.find(login)
+        assert found, login
+        return found.id
+
+    def looker_user(self, login: str) -> LookerUser:
+        """What Looker really has; there is exactly one account of that address."""
+        (found,) = self.world.looker.instance.with_email(login)
+        return found
+
+    def looker_roles(self, login: str) -> set[str]:
+        """Names of the roles held directly."""
+        return {self.world.looker.instance.roles[id].name for id in self.looker_user(login).roles}
+
+    def looker_groups(self, login: str) -> set[str]:
+        """Names of the groups that the account itself is in, but for the one that has everybody."""
+        groups = self.world.looker.instance.groups
+        return {groups[id].name for id in self.looker_user(login).groups} - {ALL_USERS}
+
+    def mutations(self) -> list[str]:
+        """Every call that changed a target, as `PATCH /api/4.0/users/7`."""
+        return [f"{e.method} {e.path}" for server in self.world.servers for e in server.log]
+
     def logins(self, kind: str) -> list[str]:
         """Who a planted story is about, by Okta login; see worker/sandbox/trouble.py for the kinds."""
         return [story.who for story in self.world.company.stories if story.kind == kind]
+
+
+class _WrittenOut(yaml.SafeDumper):
+    """Writes what occurs twice twice, as settings must."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,3 +123,27 @@ def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, 
         under = joined.get(key)
         joined[key] = _laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return joined
+
+
+class _Interposed:
+    """A target that does what the real one does, and lets something happen in the world after its first mutation."""
+
+    def __init__(self, target: Target, happen: Callable[[], object]) -> None:
+        self._target = target
+        self._happen: Callable[[], object] | None = happen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def apply(self, step: Step) -> Made:
+        made = self._target.apply(step)
+        if self._happen:
+            happen, self._happen = self._happen, None
+            happen()
+        return made
+
+
+def interrupted(site: Site, target: str, happen: Callable[[], object]) -> Site:
+    """The same site, in which `happen()` is called right after the first step that reaches the target."""
+    interposed: Any = _Interposed(site.targets[target], happen)
+    return replace(site, targets={**site.targets, target: interposed})

@@ -20,6 +20,7 @@ from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import Operation
 from worker.errors import Denied, Misshapen, Paused, Refused, Rejected, TrueupError, Unavailable, Unknown
+from worker.flows import guards
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END
@@ -52,7 +53,7 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
     with site.begin() as session:
         run = session.get(Run, run_id)
         assert run is not None, "apply is called with a run that was stored"
-        _refuse_moved(session, run)
+        _refuse_moved(site, session, run)
         changes = runs.changes_of(session, run_id, [State.OPEN.value])
     wanted = [c for c in changes if only is None or c.fingerprint in only]
     applied = Applied(run.target, run_id)
@@ -109,11 +110,11 @@ def _account_phase(change: ChangeRow) -> tuple[int, str]:
     return phase, change.account_id or f"person {change.person_id}"
 
 
-def _refuse_moved(session: Session, run: Run) -> None:
-    """A plan is only good for the reads that it was made from."""
+def _refuse_moved(site: Site, session: Session, run: Run) -> None:
+    """A plan is only good for the reads that it was made from, and those only while they are fresh."""
+    current = guards.fresh_snapshots(site, session, run.target)
     for connector, snapshot_id in run.snapshots.items():
-        current = mirror.current_snapshot(session, connector)
-        if current is None or str(current.id) != snapshot_id:
+        if current.get(connector) != snapshot_id:
             raise Refused(f"{connector} has been read again since this plan was made; plan again.")
 
 
@@ -147,7 +148,8 @@ class _Account:
             if account is not None:
                 self._make_all(self._target.steps(account, [self._task(c) for c in self._changes.values()]))
         except Refused as error:
-            self._end(list(self._changes), "refused", str(error))
+            unfinished = [id for id, change in self._changes.items() if change.state == State.OPEN.value]
+            self._end(unfinished, "refused", str(error))
         finally:
             with self._site.begin() as session:
                 leases.release(session, self._held)

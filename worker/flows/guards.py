@@ -61,7 +61,11 @@ def circumstances(
     active = [a for a in accounts.values() if a.active and a.id not in bystanding]
     holders = Counter(entitlement.key for account in active for entitlement in account.entitlements)
     own = installations.own_account_of(session, target)
-    administrators = {a.id for a in accounts.values() if a.active and Trait.ADMINISTRATOR in a.traits and a.id != own}
+    # A service account or the vendor's own is nobody who could let the others in again.
+    administrators = {
+        a.id for a in accounts.values()
+        if a.active and Trait.ADMINISTRATOR in a.traits and a.id != own and not no_person(a)
+    }  # fmt: skip
     return Circumstances(
         instance=installations.instance_of(session, target),
         limits=site.loaded.settings.limits.ceilings(),
