@@ -29,9 +29,9 @@ class Fault:
     """One way to break. `route` is a glob over "METHOD /path"; the first `skip` matching calls pass, `times` are hit.
 
     Kinds: `status` (answered instead of handling), `status-after` (handled, then answered so), `html`, `redirect`
-    (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `fewer` (half of the rows of a list
-    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `foreign-next` (next
-    links point to another host).
+    (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `fewer` (half the rows of a list
+    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `foreign-next`
+    (next links point to another host).
     """
 
     route: str
