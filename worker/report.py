@@ -22,7 +22,7 @@ from worker.core.render import age, counted, csv_safe, quoted
 
 FORMAT = "trueup drift report 1"
 LONGEST = 2000  # characters of somebody else's text that one place shows
-FIRST = 20  # of the most urgent findings stand on the first page
+FIRST = 10  # of the most urgent findings stand on the first page
 
 
 # --- what all of it comes to ---------------------------------------------------------------------------------------
@@ -30,10 +30,11 @@ FIRST = 20  # of the most urgent findings stand on the first page
 
 @dataclass(frozen=True, slots=True)
 class Withheld:
-    """One guard's reason, the findings that it holds back, and the short mark that stands for it in tables."""
+    """One guard's reason, where and how many findings it holds back, and the short mark that stands for it in lines."""
 
     mark: str
     reason: str
+    targets: tuple[str, ...]
     findings: int
 
 
@@ -50,9 +51,15 @@ def _words(stage: Stage, number: int) -> str:
 
 def withheld(report: DriftReport) -> tuple[Withheld, ...]:
     """Why changes are held back, the reason that holds back most first."""
-    reasons = Counter(f.proposal.reason for f in report.findings if f.stage is Stage.WITHHELD and f.proposal)
-    ranked = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return tuple(Withheld(f"W{place}", reason, number) for place, (reason, number) in enumerate(ranked, 1))
+    held: dict[str, list[str]] = {}
+    for finding in report.findings:
+        if finding.stage is Stage.WITHHELD and finding.proposal:
+            held.setdefault(finding.proposal.reason, []).append(finding.target)
+    ranked = sorted(held.items(), key=lambda item: (-len(item[1]), item[0]))
+    return tuple(
+        Withheld(f"W{place}", reason, tuple(sorted(set(targets))), len(targets))
+        for place, (reason, targets) in enumerate(ranked, 1)
+    )
 
 
 def warnings(report: DriftReport) -> tuple[str, ...]:
@@ -321,7 +328,7 @@ def json(report: DriftReport) -> str:
             "findings": len(report.findings),
             "by_stage": {stage.value: stages[stage.value] for stage in Stage},
             "by_concern": {concern.value: concerns[concern.value] for concern in Concern},
-            "withheld": [{"reason": w.reason, "findings": w.findings} for w in withheld(report)],
+            "withheld": [{"reason": w.reason, "targets": w.targets, "findings": w.findings} for w in withheld(report)],
             "warnings": list(warnings(report)),
         },
         "comparisons": plain(report.comparisons),
