@@ -310,7 +310,9 @@ def taking(drifts: Iterable[Drift]) -> list[Drift]:
 def test_when_every_cure_is_applied_nothing_is_left_to_cure(case: Case) -> None:
     found = [one for one in drift_of(case) if one.kind in CURES]
     if case.primary is None and any(one.kind is K.MISSING_ACCOUNT for one in found):
-        primary: Account | None = replace(desired_account(case.deserts, case.terrain.catalogue), id="7")
+        primary: Account | None = replace(
+            desired_account(case.deserts, case.terrain.catalogue), id="7", entitlements=frozenset(case.deserts.given)
+        )
     else:
         primary = case.primary and cured(case.primary, [one for one in found if one.account_id == "7"])
     second = tuple(cured(one, [d for d in found if d.account_id == one.id]) for one in case.secondary)
@@ -322,7 +324,7 @@ def test_when_every_cure_is_applied_nothing_is_left_to_cure(case: Case) -> None:
 def test_whoever_has_what_they_deserve_and_things_nobody_governs_has_no_drift(case: Case) -> None:
     desired = desired_account(case.deserts, case.terrain.catalogue)
     ungoverned = frozenset({CLUB}) - set(case.terrain.governed)
-    observed = replace(desired, id="7", entitlements=desired.entitlements | ungoverned)
+    observed = replace(desired, id="7", entitlements=frozenset(case.deserts.given) | ungoverned)
     assert drift_of(replace(case, primary=observed, secondary=())) == []
 
 
