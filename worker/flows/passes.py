@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,16 +108,14 @@ def _read_all(site: Site, outlook: Outlook) -> None:
         outlook.settled.extend(settle(site, name))
         observe(site, name)
 
-    with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads:
+    with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
+        otherwise.callback(site.stopped.set)
         reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
         reading |= {name: threads.submit(read_target, name) for name in site.targets}
-        try:
-            for name, one in reading.items():
-                with _own_trouble(outlook, name):
-                    one.result()
-        except BaseException:
-            site.stopped.set()
-            raise
+        for name, one in reading.items():
+            with _own_trouble(outlook, name):
+                one.result()
+        otherwise.pop_all()
 
 
 def sync(site: Site, reason: str = "sync") -> Outlook:
