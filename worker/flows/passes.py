@@ -108,14 +108,19 @@ def _read_all(site: Site, outlook: Outlook) -> None:
         outlook.settled.extend(settle(site, name))
         observe(site, name)
 
-    with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
-        otherwise.callback(site.stopped.set)
-        reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
-        reading |= {name: threads.submit(read_target, name) for name in site.targets}
-        for name, one in reading.items():
-            with _own_trouble(outlook, name):
-                one.result()
-        otherwise.pop_all()
+    try:
+        with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads:
+            reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
+            reading |= {name: threads.submit(read_target, name) for name in site.targets}
+            try:
+                for name, one in reading.items():
+                    with _own_trouble(outlook, name):
+                        one.result()
+            except BaseException:
+                site.stopped.set()
+                raise
+    finally:
+        site.stopped.clear()  # every thread has ended, and this site may be asked for another pass
 
 
 def sync(site: Site, reason: str = "sync") -> Outlook:
