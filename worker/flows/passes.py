@@ -109,16 +109,14 @@ def _read_all(site: Site, outlook: Outlook) -> None:
         observe(site, name)
 
     try:
-        with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads:
+        with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
+            otherwise.callback(site.stopped.set)
             reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
             reading |= {name: threads.submit(read_target, name) for name in site.targets}
-            try:
-                for name, one in reading.items():
-                    with _own_trouble(outlook, name):
-                        one.result()
-            except BaseException:
-                site.stopped.set()
-                raise
+            for name, one in reading.items():
+                with _own_trouble(outlook, name):
+                    one.result()
+            otherwise.pop_all()
     finally:
         site.stopped.clear()  # every thread has ended, and this site may be asked for another pass
 
