@@ -143,7 +143,7 @@ PRIVILEGED = {
 }
 
 
-@pytest.mark.parametrize(("kind", "id"), PRIVILEGED, ids=" ".join)
+@pytest.mark.parametrize(("kind", "id"), PRIVILEGED, ids=[" ".join(place) for place in PRIVILEGED])
 def test_the_catalogue_says_what_is_privileged(target: TeamCity, kind: str, id: str) -> None:
     _, items = observed(target)
     assert items[kind, id].privileged is PRIVILEGED[kind, id]
