@@ -2,5 +2,5 @@
 
 import runpy
 
-for name in ("policy", "plan"):
+for name in ("policy", "store", "plan"):
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")

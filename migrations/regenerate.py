@@ -28,10 +28,10 @@ START, END = "# <tables>\n", "# </tables>\n"
 
 def main() -> None:
     """Compare the tables with an empty database and write down what is missing in it."""
-    state = Path(tempfile.mkdtemp(prefix="trueup-regenerate-"))
-    state.chmod(0o711)
-    with embedded.running(state) as server:
-        generated = _creations(server.owner_url)
+    with tempfile.TemporaryDirectory(prefix="trueup-regenerate-") as state:
+        Path(state).chmod(0o711)  # the server runs as an account of its own
+        with embedded.running(Path(state)) as server:
+            generated = _creations(server.owner_url)
     text = INITIAL.read_text()
     before, after = text[: text.index(START)], text[text.index(END) :]
     INITIAL.write_text(f"{before}{START}def _tables() -> None:\n{generated}\n\n\n{after}")

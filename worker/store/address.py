@@ -25,7 +25,13 @@ _LIMITS = {
     "idle_in_transaction_session_timeout": "600s",
 }
 
-_UNDONE = (pg.QueryCanceled, pg.LockNotAvailable, pg.DeadlockDetected, pg.SerializationFailure)
+_UNDONE = (
+    pg.QueryCanceled,
+    pg.LockNotAvailable,
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+    pg.InternalError_,  # the server's own trouble, with its disk for one
+)
 _BROKEN = (psycopg.OperationalError, psycopg.InterfaceError, pg.IdleInTransactionSessionTimeout)
 
 # The start of a session fails without an SQLSTATE, so libpq's words are all there is to tell these apart from "down".
