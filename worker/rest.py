@@ -231,7 +231,10 @@ class Rest:
                 " own address, without a login gateway in front."
             )
         if status == 429:
-            raise Unavailable(f"{call} is throttled by the vendor (429): {said}", self._wait(response))
+            raise Unavailable(
+                f"{call} is throttled by the vendor (429: {said}). Run it again later, or ask for a higher limit.",
+                self._wait(response),
+            )
         if status >= 500:
             text = f"{call} failed at the vendor's side ({status}: {said})."
             if not reading:

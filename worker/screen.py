@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -169,12 +168,3 @@ def outlook_data(outlook: Outlook, *, strict: bool) -> dict[str, Any]:
         "failures": [{"connector": name, "message": message} for name, message in outlook.failures],
         "settled": outlook.settled,
     }
-
-
-def age(since: dt.timedelta) -> str:
-    """`3 days`, `5 hours`, `2 minutes`: the largest unit."""
-    seconds = int(since.total_seconds())
-    for size, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            return counted(seconds // size, noun)
-    return "now"

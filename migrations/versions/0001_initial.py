@@ -296,6 +296,7 @@ def _tables() -> None:
     op.create_table(
         "policy_seen",
         sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("policy", sa.String(), nullable=False),
         sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("current", sa.Boolean(), nullable=False),

@@ -392,3 +392,19 @@ def test_wider_limits_open_no_fewer(planned: Planned) -> None:
     before = [one.state for one in judge(changes, replace(facts, administrators=()))]
     after = [one.state for one in judge(changes, replace(facts, administrators=(), limits=ROOMY, day={}))]
     assert all(then is S.OPEN for now, then in zip(before, after, strict=True) if now is S.OPEN)
+
+
+# --- disabled accounts ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("enabling", [Gate.REVIEW, Gate.MANUAL])
+def test_nothing_is_granted_to_a_disabled_account_before_it_may_be_enabled(enabling: Gate) -> None:
+    plan = [change(Op.ENABLE, gate=enabling), change(Op.GRANT, what=DATA), change(Op.GRANT, "8", DATA)]
+    shut = S.WAITING if enabling is Gate.REVIEW else S.MANUAL
+    assert states(plan, FACTS) == [shut, S.WAITING, S.OPEN]
+
+
+def test_approving_a_grant_alone_does_not_enable_a_disabled_account() -> None:
+    enable, grant = change(Op.ENABLE, gate=Gate.REVIEW), change(Op.GRANT, what=DATA, gate=Gate.REVIEW)
+    assert states([enable, grant], approving([grant], FACTS)) == [S.WAITING, S.WAITING]
+    assert states([enable, grant], approving([enable, grant], FACTS)) == [S.OPEN, S.OPEN]

@@ -16,8 +16,9 @@ from worker.cli.options import (
     SettingsOption,
     open_site,
 )
+from worker.core.render import age
 from worker.flows import review
-from worker.screen import Screen, age
+from worker.screen import Screen
 
 app = typer.Typer(no_args_is_help=True, help="What waits for a human: look, approve, reject, waive.")
 

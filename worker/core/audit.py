@@ -72,6 +72,14 @@ def commitment(salt: str, value: str) -> str:
     return hashlib.sha256(bytes.fromhex(salt) + value.encode()).hexdigest()
 
 
+def is_kept(committed: str, salt: str, value: str) -> bool:
+    """Whether these are the salt and value that were committed to."""
+    try:
+        return commitment(salt, value) == committed
+    except ValueError:  # no hexadecimal salt of ours
+        return False
+
+
 def digest(body: bytes) -> str:
     """SHA-256, in hex, of an entry's canonical bytes, which name its stream, its number and the digest before it."""
     return hashlib.sha256(body).hexdigest()
@@ -97,6 +105,20 @@ def moment(at: dt.datetime) -> str:
     if at.tzinfo is None:
         raise TypeError(f"an audit entry needs a time with its zone, not {at}")
     return at.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+_PARTS = frozenset({"stream", "number", "previous", "kind", "at", "person", "run", "facts", "personal"})
+
+
+def _read(body: bytes) -> dict[str, Any] | None:
+    """What `content` said; None for bytes that it cannot have said."""
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(said, dict) or said.keys() != _PARTS or not isinstance(said["personal"], dict):
+        return None
+    return said if all(isinstance(committed, str) for committed in said["personal"].values()) else None
 
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -148,15 +170,14 @@ class Links:
             return f"it follows entry {self.number}: what was between them is gone"
         if digest(body) != stated:
             return "its bytes do not have its digest"
-        try:
-            said = json.loads(body)
-        except ValueError:
+        said = _read(body)
+        if said is None:
             return "its bytes are no entry"
-        if not isinstance(said, dict) or said.get("previous") != self.digest:
+        if said["previous"] != self.digest:
             return "it does not follow from the entry before it"
         expected = {"stream": self.stream, "number": str(number), **columns}
         for name, value in expected.items():
-            if said.get(name) != value:
-                return f"its {name} is {value!r} in the table and {said.get(name)!r} in its bytes"
+            if said[name] != value:
+                return f"its {name} is {value!r} in the table and {said[name]!r} in its bytes"
         self.number, self.digest, self.said = number, stated, said
         return ""

@@ -115,7 +115,7 @@ def judge(changes: Iterable[Change], facts: Circumstances) -> tuple[Judged, ...]
         else j
         for j in first
     ]
-    return _spare_last_administrator(limited, facts)
+    return _after_enabling(_spare_last_administrator(limited, facts))
 
 
 def tripped(judged: Iterable[Judged]) -> tuple[str, ...]:
@@ -217,6 +217,17 @@ def _spare_last_administrator(judged: Sequence[Judged], facts: Circumstances) ->
     return tuple(
         Judged(j.change, State.MANUAL, reason)
         if j.state is State.OPEN and j.change.drift.account_id in endangered and _unseats(j.change)
+        else j
+        for j in judged
+    )
+
+
+def _after_enabling(judged: Sequence[Judged]) -> tuple[Judged, ...]:
+    """Nothing is granted to a disabled account before it may be enabled: in TeamCity a grant would enable it."""
+    shut = {j.change.subject for j in judged if j.change.operation is Operation.ENABLE and j.state is not State.OPEN}
+    return tuple(
+        Judged(j.change, State.WAITING, "its account is disabled, and enabling it has to be approved first")
+        if j.state is State.OPEN and j.change.operation is Operation.GRANT and j.change.subject in shut
         else j
         for j in judged
     )

@@ -54,10 +54,14 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
         run = session.get(Run, run_id)
         assert run is not None, "apply is called with a run that was stored"
         _refuse_moved(site, session, run)
+        good_until = guards.good_until(site, session, run.snapshots)
         changes = runs.changes_of(session, run_id, [State.OPEN.value])
     wanted = [c for c in changes if only is None or c.fingerprint in only]
     applied = Applied(run.target, run_id)
     for _, of_account in groupby(wanted, key=_account_phase):
+        if site.now() > good_until:
+            applied.stopped = "The reads that this plan rests on have become too old (limits.snapshot_age); plan again."
+            break
         try:
             _Account(site, run, list(of_account), applied).work()
         except (Unavailable, Denied) as error:

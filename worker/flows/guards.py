@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
 
@@ -111,6 +112,12 @@ def released(site: Site, target: str, catalogue: Catalogue, governance: Governan
         bound = governance.bindings.get(str(reference))
         found |= {e for e in (meaning, bound) if e is not None}
     return frozenset(found)
+
+
+def good_until(site: Site, session: Session, snapshots: Mapping[str, str]) -> dt.datetime:
+    """The moment at which the oldest of a plan's reads is too old to act on."""
+    began = [snapshot.started_at for c in snapshots if (snapshot := mirror.current_snapshot(session, c)) is not None]
+    return min(began) + site.loaded.settings.limits.snapshot_age
 
 
 def fresh_snapshots(site: Site, session: Session, target: str) -> dict[str, str]:

@@ -116,9 +116,7 @@ class _Pass:
         released = guards.released(self._site, self._name, self._catalogue, self._governance)
         named = policy.governed.get(self._name, {})
         turnover = governed.govern(self._session, self._name, named, released, unresolved, self._now)
-        before = governed.see_policy(self._session, self._site.loaded.policy_hash, self._site.actor, self._now)
-        if before is not None:
-            self._note("policy changed", {"before": before, "after": self._site.loaded.policy_hash})
+        self._note_settings()
         if turnover:
             self._note(
                 "governed entitlements changed",
@@ -138,6 +136,18 @@ class _Pass:
             f"policy changed: {counted(left, 'entitlement')} left, {counted(holders, 'holder')};"
             " list them under `released` to let them go",
         )
+
+    def _note_settings(self) -> None:
+        """Which settings a decision rested on is in the trail, and when they changed."""
+        loaded = self._site.loaded
+        before = governed.see_settings(
+            self._session, loaded.settings_hash, loaded.policy_hash, self._site.actor, self._now
+        )
+        if before is None:
+            return
+        kind = "settings changed" if before.policy == loaded.policy_hash else "policy changed"
+        hashes = {"policy": loaded.policy_hash, "settings": loaded.settings_hash}
+        self._note(kind, {**hashes, "policy before": before.policy, "settings before": before.settings})
 
     # --- who is who -----------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core.findings import HANDLE
 from worker.core.guardrails import State
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, Refused
@@ -16,7 +17,6 @@ from worker.flows.site import Site
 from worker.store import decisions, episodes, installations, runs
 from worker.store.tables import ChangeRow, Decision, Episode, Waiver
 
-HANDLE = 10  # hex digits of a fingerprint that people type
 REVIEWABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value, State.MANUAL.value, State.WAIVED.value)
 DECIDABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value)
 

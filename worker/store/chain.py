@@ -31,6 +31,7 @@ from worker.core.audit import (
     commitment,
     content,
     digest,
+    is_kept,
     moment,
     plain,
 )
@@ -177,14 +178,15 @@ def _values(session: Session, bodies: Iterable[Mapping[str, Any]]) -> dict[str, 
 # --- verifying -------------------------------------------------------------------------------------------------------
 
 # One statement sees one moment: an append during the verification is not mistaken for a fault.
-_CHAIN = """
-SELECT h.number AS head_number, h.digest AS head_digest,
-    e.number, e.digest, e.body, e.kind, e.at, e.run_id::text AS run, e.person_id::text AS person
-FROM (SELECT CAST(:stream AS text) AS stream) asked
-LEFT JOIN head h ON h.stream = asked.stream
-LEFT JOIN entry e ON e.stream = asked.stream
-ORDER BY e.number
+_HEAD = """
+(SELECT number FROM head WHERE stream = :stream) AS head_number,
+(SELECT digest FROM head WHERE stream = :stream) AS head_digest
 """
+_CHAIN = f"""
+SELECT {_HEAD}, number, digest, body, kind, at, run_id::text AS run, person_id::text AS person
+FROM entry WHERE stream = :stream ORDER BY number
+"""
+_WITHOUT_ENTRIES = f"SELECT {_HEAD} WHERE NOT EXISTS (SELECT 1 FROM entry WHERE stream = :stream)"
 
 
 def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None = None) -> Verdict:
@@ -198,7 +200,7 @@ def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None
     with closing(streamed(session, _CHAIN, {"stream": stream})) as batches:
         for rows in batches:
             end = rows[-1]
-            linked, what = _linked(links, [row for row in rows if row.number is not None], witness)
+            linked, bad, what = _linked(links, rows, witness)
             values = _values(session, linked)
             for said in linked:
                 broken, gone = _broken_commitment(said, values, forgotten)
@@ -207,24 +209,30 @@ def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None
                     return Verdict(False, number - 1, said["previous"], number, broken, erased)
                 erased += gone
             if what:
-                bad = next(row.number for row in rows if row.number > links.number)
                 return Verdict(False, links.number, links.digest, bad, what, erased)
+    if end is None:
+        end = session.execute(text(_WITHOUT_ENTRIES), {"stream": stream}).one_or_none()
+        if end is None:  # the first entry has just come
+            return verify(session, stream, witness)
     what = _wrong_end(links, end, witness)
     return Verdict(not what, links.number, links.digest, links.number + 1 if what else None, what, erased)
 
 
-def _linked(links: Links, rows: Iterable[Any], witness: tuple[int, str] | None) -> tuple[list[Mapping[str, Any]], str]:
-    """What the rows say, up to the first that does not fit, and what is wrong with that one."""
+def _linked(
+    links: Links, rows: Iterable[Any], witness: tuple[int, str] | None
+) -> tuple[list[Mapping[str, Any]], int | None, str]:
+    """What the rows say, up to the first that does not fit; its number, and what is wrong with it."""
     linked: list[Mapping[str, Any]] = []
     for row in rows:
-        if witness and row.number == witness[0] and row.digest != witness[1]:
-            return linked, "its digest is not the one that was noted: the chain was rewritten"
         columns = {"kind": row.kind, "at": moment(row.at), "run": row.run or "", "person": row.person or ""}
-        what = links.fault(row.number, row.digest, row.body, columns)
+        if witness and row.number == witness[0] and row.digest != witness[1]:
+            what = "its digest is not the one that was noted: the chain was rewritten"
+        else:
+            what = links.fault(row.number, row.digest, row.body, columns)
         if what:
-            return linked, what
+            return linked, row.number, what
         linked.append(links.said)
-    return linked, ""
+    return linked, None, ""
 
 
 def _broken_commitment(
@@ -234,7 +242,7 @@ def _broken_commitment(
     gone = 0
     for name, committed in said["personal"].items():
         if committed in values:
-            if commitment(*values[committed]) != committed:
+            if not is_kept(committed, *values[committed]):
                 return f"its {name} was altered", gone
         elif name != ACTOR and forgotten.after(said["person"], int(said["number"])):
             gone += 1
@@ -264,7 +272,7 @@ class _Forgotten:
 
 
 def _wrong_end(links: Links, end: Any, witness: tuple[int, str] | None) -> str:
-    if end is None or end.head_number is None:
+    if end.head_number is None:
         return f"the stream {links.stream} has no head: it does not exist, or its head was deleted"
     if (end.head_number, end.head_digest) != (links.number, links.digest):
         return f"the head is at {end.head_number} and the entries end at {links.number}"

@@ -94,17 +94,25 @@ def bind_groups(session: Session, new: Mapping[tuple[str, str], str], now: dt.da
     session.flush()
 
 
-def see_policy(session: Session, digest: str, actor: str, now: dt.datetime) -> str | None:
-    """Make this the current policy. Returns the hash of the one before when it has changed ("" for the very first)."""
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """The settings that were in force until now, by their hashes; both are "" at the very first run."""
+
+    settings: str
+    policy: str
+
+
+def see_settings(session: Session, settings: str, policy: str, actor: str, now: dt.datetime) -> Succession | None:
+    """Make these the current settings. Returns what they follow when they have changed, None when not."""
     current = session.exec(select(PolicySeen).where(col(PolicySeen.current)).with_for_update()).first()
-    if current is not None and current.hash == digest:
+    if current is not None and current.hash == settings:
         return None
     session.connection().execute(update(PolicySeen).values(current=False))
-    row = session.get(PolicySeen, digest)
+    row = session.get(PolicySeen, settings)
     if row is None:
-        session.add(PolicySeen(hash=digest, first_seen_at=now, actor=actor, current=True))
+        session.add(PolicySeen(hash=settings, policy=policy, first_seen_at=now, actor=actor, current=True))
     else:
         session.refresh(row)
         row.current = True
     session.flush()
-    return current.hash if current else ""
+    return Succession(current.hash, current.policy) if current else Succession("", "")

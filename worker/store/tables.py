@@ -234,11 +234,13 @@ class Governed(SQLModel, table=True):
 
 
 class PolicySeen(SQLModel, table=True):
-    """Each policy and settings text that a run has used, by hash. `current` is the last one."""
+    """Each settings file that a run has used, by the hash of all of it; `policy` is that of what decisions rest on.
+    `current` is the last one."""
 
     __tablename__ = "policy_seen"
 
     hash: str = Field(primary_key=True)
+    policy: str
     first_seen_at: dt.datetime = _when()
     actor: str
     current: bool = False

@@ -34,7 +34,7 @@ def error_text(content: bytes) -> str:
     causes = error.get("errorCauses")
     told = [c["errorSummary"] for c in causes if isinstance(c, dict) and "errorSummary" in c] if causes else []
     parts = [f"{error.get('errorCode', '')} {error.get('errorSummary', '')}".strip(), *map(str, told)]
-    return ": ".join(filter(None, parts)) or content.decode("utf-8", "replace")
+    return ": ".join(filter(None, parts)) or content.decode("utf-8", "replace") or "no explanation"
 
 
 class Org:
