@@ -246,7 +246,7 @@ def test_an_entry_beyond_the_head_stops_every_append(written: Store, as_owner: A
 # --- and who does it after all is found out --------------------------------------------------------------------------
 
 
-def rewritten(connection: psycopg.Connection[Any], number: int, **said: str) -> None:
+def rewritten(connection: psycopg.Connection[Any], number: int, **said: object) -> None:
     """What a careful forger does: another content, with a digest that fits it."""
     (body,) = connection.execute("SELECT body FROM entry WHERE number = %s", [number]).fetchone() or (b"",)
     forged = json.dumps({**json.loads(body), **said}, sort_keys=True, separators=(",", ":")).encode()
@@ -256,18 +256,27 @@ def rewritten(connection: psycopg.Connection[Any], number: int, **said: str) -> 
         connection.execute("UPDATE head SET digest = %s", [digest])
 
 
+def replaced(connection: psycopg.Connection[Any], body: bytes) -> None:
+    """The third entry's bytes, with a digest that fits them."""
+    digest = hashlib.sha256(body).hexdigest()
+    connection.execute("UPDATE entry SET body = %s, digest = %s WHERE number = 3", [body, digest])
+
+
 Forgery = str | Callable[[psycopg.Connection[Any]], None]
 FORGERIES: dict[str, tuple[Forgery, int, str]] = {
     "bytes were changed": ("UPDATE entry SET body = body || ' ' WHERE number = 3", 3, "do not have its digest"),
     "its digest was changed": ("UPDATE entry SET digest = md5('') WHERE number = 3", 3, "do not have its digest"),
     "an entry was rewritten with its digest": (lambda c: rewritten(c, 3, at=""), 3, "its at is"),
     "a fact was rewritten with its digest": (lambda c: rewritten(c, 3, facts=""), 4, "does not follow"),
-    "an entry became another kind of json": (
-        "UPDATE entry SET body = '[]', digest = encode(sha256('[]'), 'hex') WHERE number = 3", 3, "does not follow",
-    ),
-    "an entry became rubbish": (
-        "UPDATE entry SET body = '{', digest = encode(sha256('{'), 'hex') WHERE number = 3",
-        3, "its bytes are no entry",
+    "an entry became a list": (lambda c: replaced(c, b"[]"), 3, "its bytes are no entry"),
+    "an entry became rubbish": (lambda c: replaced(c, b"{"), 3, "its bytes are no entry"),
+    "an entry became bytes that are no text": (lambda c: replaced(c, b"\xff"), 3, "its bytes are no entry"),
+    "the last lost what it commits to": (lambda c: rewritten(c, 6, personal=[]), 6, "its bytes are no entry"),
+    "the last commits to a number": (lambda c: rewritten(c, 6, personal={"actor": 1}), 6, "its bytes are no entry"),
+    "the last commits to nobody's value": (lambda c: rewritten(c, 6, personal={"actor": "x"}), 6, "was erased, and no"),
+    "something was put before the first": (
+        "INSERT INTO entry SELECT stream, 0, digest, body, kind, run_id, person_id, at FROM entry WHERE number = 6",
+        0, "follows entry 0",
     ),
     "its kind was changed": ("UPDATE entry SET kind = 'x' WHERE number = 3", 3, "its kind is 'x' in the table"),
     "its run was changed": ("UPDATE entry SET run_id = NULL WHERE number = 3", 3, "its run is ''"),
@@ -292,6 +301,7 @@ FORGERIES: dict[str, tuple[Forgery, int, str]] = {
     "a personal value was changed": (
         "UPDATE personal SET value = 'x' WHERE value LIKE 'Gr%'", 1, "its sentence was altered",
     ),
+    "a salt became rubbish": ("UPDATE personal SET salt = 'x' WHERE person_id IS NOT NULL", 1, "was altered"),
     "a salt was changed": ("UPDATE personal SET salt = repeat('00', 16) WHERE person_id IS NOT NULL", 1, "was altered"),
     "who did it was changed": ("UPDATE personal SET value = 'bo' WHERE person_id IS NULL", 1, "its actor was altered"),
     "who did it was erased": ("DELETE FROM personal WHERE person_id IS NULL", 1, "its actor was erased, and no later"),
@@ -319,7 +329,7 @@ def test_it_shows_when(written: Store, fresh_database: Database, how: str) -> No
     assert not verdict.ok
     assert words in verdict.what
     assert verdict.first_bad == first_bad
-    assert verdict.checked < first_bad
+    assert verdict.checked < max(first_bad, 1)
 
 
 def test_a_sound_chain_verifies_and_gives_its_last_digest(written: Store, rows: Rows) -> None:
