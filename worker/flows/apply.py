@@ -18,8 +18,8 @@ from sqlmodel import Session
 from worker.core.drift import Cause
 from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
-from worker.core.plan import Operation
-from worker.errors import Denied, Misshapen, Paused, Refused, Rejected, TrueupError, Unavailable, Unknown
+from worker.core.plan import TAKING, Operation
+from worker.errors import Denied, Misconfigured, Misshapen, Paused, Refused, Rejected, TrueupError, Unavailable, Unknown
 from worker.flows import guards
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
@@ -175,26 +175,29 @@ class _Account:
         return Task(str(change.id), operation, entitlement, dict(change.task["fields"]))
 
     def _make_all(self, steps: Sequence[Step]) -> None:
-        """Every step in order. One that fails ends its own changes; a giving one is then not made either."""
+        """Every step in order. After one that fails nothing more is given on this account, but what takes goes on: one
+        token that cannot be deleted must not leave a leaver's roles in place."""
         pending = {id: sum(id in step.tasks for step in steps) for id in self._changes}
         failed: set[str] = set()
         for id in [id for id, number in pending.items() if number == 0]:
             self._end([id], Outcome.ALREADY_SO.value, "")
         for step in steps:
-            tasks = [t for t in step.tasks if t not in failed]
+            tasks = step.tasks if self._takes(step.tasks) else tuple(t for t in step.tasks if t not in failed)
             if not tasks or (failed and self._gives(tasks)):
                 failed.update(tasks)
                 continue
-            made = self._make(replace(step, tasks=tuple(tasks), account_id=step.account_id or self._account_id))
+            made = self._make(replace(step, tasks=tasks, account_id=step.account_id or self._account_id))
             if made is None or made.outcome not in DONE:
                 failed.update(tasks)
-                continue
             for id in tasks:
                 pending[id] -= 1
-                if pending[id] == 0:
+                if pending[id] == 0 and id not in failed and made is not None:
                     self._end([id], made.outcome.value, "")
         left = [id for id in failed if self._changes[id].state == State.OPEN.value]
         self._end(left, "skipped", "an earlier step on the same account did not succeed")
+
+    def _takes(self, tasks: Sequence[str]) -> bool:
+        return all(self._changes[t].operation in TAKING for t in tasks)
 
     def _gives(self, tasks: Sequence[str]) -> bool:
         return any(self._changes[t].operation in GIVING for t in tasks)
@@ -294,7 +297,7 @@ class _Account:
             made = self._target.apply(step)
         except Unknown as error:
             made = Made(Outcome.UNKNOWN, str(error))
-        except Misshapen as error:  # its read-back may have been the call that broke
+        except (Misshapen, Misconfigured) as error:  # its read-back may have been the call that met a gateway
             made = Made(Outcome.UNKNOWN, str(error))
         except Rejected as error:
             made = Made(Outcome.FAILED, str(error))
