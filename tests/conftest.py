@@ -67,9 +67,9 @@ def new_state() -> Iterator[Callable[[], Path]]:
 
 @pytest.fixture(scope="session")
 def database(new_state: Callable[[], Path]) -> Iterator[Database]:
-    """The session's server: the one at TRUEUP_DATABASE_URL (TRUEUP_OWNER_URL for its owner), or an embedded one."""
+    """The session's server: the one at TRUEUP_DATABASE_URL (TRUEUP_OWNER_DATABASE_URL for its owner), or an embedded one."""
     if url := os.environ.get("TRUEUP_DATABASE_URL"):
-        yield Database(os.environ.get("TRUEUP_OWNER_URL", url), url)
+        yield Database(os.environ.get("TRUEUP_OWNER_DATABASE_URL", url), url)
         return
     with embedded.running(new_state()) as server:
         yield Database(server.owner_url, server.worker_url)
@@ -77,7 +77,10 @@ def database(new_state: Callable[[], Path]) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def _migrated(database: Database) -> Iterator[str]:
-    """The name of a database that was migrated once, for copying."""
+    """The name of a database that was migrated once, for copying; TRUEUP_TEST_TEMPLATE names one that exists."""
+    if given := os.environ.get("TRUEUP_TEST_TEMPLATE"):
+        yield given
+        return
     name = f"trueup_template_{os.getpid()}"
     with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')

@@ -19,6 +19,9 @@ def upgrade() -> None:
     _tables()
     op.execute(_APPEND_ONLY)
     op.execute("INSERT INTO head (stream, number, digest) VALUES ('main', 0, '')")
+    for table in _STAGING:
+        # Emptied and filled again with every read: giving the pages back between two would lock the table for nothing.
+        op.execute(f"ALTER TABLE {table} SET (vacuum_truncate = false)")
     _worker_role()
     for rights, tables in _RIGHTS.items():
         op.execute(f"GRANT {rights} ON {', '.join(tables)} TO trueup_worker")
@@ -65,6 +68,10 @@ def _worker_role() -> None:
     op.execute("CREATE ROLE trueup_worker NOLOGIN")
 
 
+_STAGING = (
+    "staged_identity", "staged_source_group", "staged_membership",
+    "staged_account", "staged_holding", "staged_catalogue_item",
+)  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
     "SELECT, INSERT": ("entry",),
@@ -72,8 +79,7 @@ _RIGHTS = {
     "SELECT, INSERT, UPDATE": ("head",),
     "SELECT, INSERT, UPDATE, DELETE": (
         "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
-        "staged_identity", "staged_source_group", "staged_membership",
-        "staged_account", "staged_holding", "staged_catalogue_item",
+        *_STAGING,
         "person", "person_identity", "link", "pin", "group_binding", "governed", "policy_seen", "baseline",
         "episode", "decision", "waiver", "run", "change", "step", "effect", "lease", "pause",
     ),
