@@ -491,6 +491,16 @@ def test_a_new_address_is_left_to_a_human_who_is_warned(target: Looker, sandbox:
     assert target.steps(account, [change]) == []
 
 
+def test_an_account_without_an_address_is_given_one_by_a_step(target: Looker, sandbox: LookerSandbox) -> None:
+    """As a creation leaves it that was cut short before its second step."""
+    account = seen(target, sandbox.add_user("Nia", "Berg"))
+    change = task(Operation.UPDATE, login="nia.berg@acme.example")
+    assert not target.manual(account, change)
+    [step] = target.steps(account, [change])
+    assert target.apply(step).outcome is Outcome.APPLIED
+    assert seen(target, account.id).login == "nia.berg@acme.example"
+
+
 def test_creating_is_left_to_a_human_unless_the_settings_say_otherwise(sandbox: LookerSandbox) -> None:
     create = task(Operation.CREATE)
     with connected(sandbox, create="off") as off, connected(sandbox, create="email") as on_:

@@ -61,10 +61,9 @@ def calls(sandbox: TeamCitySandbox) -> list[str]:
 # --- suspending ---
 
 
-def test_a_suspension_shuts_every_door_the_mark_first(target: TeamCity, sandbox: TeamCitySandbox) -> None:
+def test_a_suspension_shuts_every_door_and_then_says_so(target: TeamCity, sandbox: TeamCitySandbox) -> None:
     done(target, steps(target, ANA, Operation.DISABLE))
     assert calls(sandbox) == [
-        f"PUT /users/id:{ANA}/properties/{MARK}",
         f"DELETE /users/id:{ANA}/tokens/ci 2",
         f"DELETE /users/id:{ANA}/tokens/laptop",
         f"DELETE /users/id:{ANA}/password",
@@ -74,6 +73,7 @@ def test_a_suspension_shuts_every_door_the_mark_first(target: TeamCity, sandbox:
         f"DELETE /users/id:{ANA}/roles/PROJECT_VIEWER/g",
         f"POST /users/id:{ANA}/logout",
         f"DELETE /users/id:{ANA}/debug/rememberMe",
+        f"PUT /users/id:{ANA}/properties/{MARK}",
     ]
     left = sandbox.state()["users"][str(ANA)]
     assert (left["roles"], left["groups"], left["tokens"], left["has_password"]) == ([], [ALL_USERS], [], False)

@@ -48,14 +48,16 @@ def _enable(account: Account, task: Task) -> Step:
     return Step("enable", account.id, {}, (task.id,), f"enable Looker account {account.id}")
 
 
-def _rename(account: Account, task: Task) -> Step:
+def _update(account: Account, task: Task) -> Step:
+    if LOGIN in task.fields:  # of an account that has none: the rest is by hand
+        return _give_email(account.id, task.fields[LOGIN], (task.id,))
     fields = ", ".join(name.replace("_", " ") for name in sorted(task.fields))
     return Step("rename", account.id, dict(task.fields), (task.id,), f"set the {fields} of Looker account {account.id}")
 
 
 _SINGLE: Mapping[Operation, Callable[[Account, Task], Step]] = {
     Operation.DISABLE: _disable,
-    Operation.UPDATE: _rename,
+    Operation.UPDATE: _update,
     Operation.ENABLE: _enable,
 }
 
@@ -93,6 +95,11 @@ def spoken(roles: set[str]) -> str:
     return ", ".join(sorted(roles)) or "none"
 
 
+def _give_email(account_id: str, address: str, tasks: tuple[str, ...]) -> Step:
+    who = f"Looker account {account_id}" if account_id else "the new Looker account"
+    return Step("give email", account_id, {"email": address}, tasks, f"give {who} its e-mail login")
+
+
 def _create(account: Account, task: Task) -> list[Step]:
     """The account exists after the first step and can be logged in to after the second; then it gets its rights."""
     tasks = (task.id,)
@@ -101,7 +108,7 @@ def _create(account: Account, task: Task) -> list[Step]:
     groups = sorted(e.id for e in account.entitlements if e.kind == "group")
     return [
         Step("create", "", {"email": account.login, **names}, tasks, "create a Looker account"),
-        Step("give email", "", {"email": account.login}, tasks, "give the new Looker account its e-mail login"),
+        _give_email("", account.login, tasks),
         *([_set_roles("", set(), roles, tasks)] if roles else []),
         *(_join_group("", group, task.id) for group in groups),
     ]
@@ -118,7 +125,7 @@ def hands(settings: Settings, account: Account, task: Task, closed: Callable[[st
     match task.operation:
         case Operation.CREATE if settings.create == "off":
             return _make_account(settings, account)
-        case Operation.UPDATE if LOGIN in task.fields:
+        case Operation.UPDATE if LOGIN in task.fields and account.login:
             return _change_address(settings, account, task.fields[LOGIN])
         case Operation.GRANT | Operation.REVOKE if task.entitlement:
             return _change_right(settings, account, task, closed(task.entitlement.kind, task.entitlement.id))
@@ -142,7 +149,7 @@ def _change_address(settings: Settings, account: Account, address: str) -> Seque
     return (
         f"Tell the person first: a changed address logs them out of Looker, and they are locked out until they follow"
         f" the link that Looker mails to {address}.",
-        f"{_page(settings, account)} Change the e-mail address from {account.login or 'none'} to {address} and save.",
+        f"{_page(settings, account)} Change the e-mail address from {account.login} to {address} and save.",
         "If the account logs in over single sign-on only, let the person log in once instead, and see that Looker"
         " shows the new address afterwards.",
     )

@@ -152,10 +152,12 @@ class Looker:
     # --- changing it
 
     def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
-        """Tasks that `manual` has instructions for get no step: an address, and a creation that settings forbid."""
+        """Tasks that `manual` has instructions for get no step: another address, and a creation that settings forbid."""
         forbidden = self._settings.create == "off"
-        able = [t for t in tasks if LOGIN not in t.fields and not (forbidden and t.operation is Operation.CREATE)]
-        return compile_steps(account, able)
+        by_hand = [
+            (LOGIN in t.fields and account.login) or (forbidden and t.operation is Operation.CREATE) for t in tasks
+        ]
+        return compile_steps(account, [task for task, hands in zip(tasks, by_hand, strict=True) if not hands])
 
     def apply(self, step: Step) -> Made:
         from worker.targets.looker import verbs

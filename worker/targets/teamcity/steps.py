@@ -35,16 +35,16 @@ def _whom(account: Account) -> str:
 
 
 def _disable(account: Account, task: Task) -> Iterator[Draft]:
-    """TeamCity has no switch, so everything that opens a door is taken away, the mark first: cut short, the account
-    still counts as active, and the rest follows."""
+    """TeamCity has no switch, so everything that opens a door is taken away, and the mark is set last: cut short, the
+    account still counts as active, and all of it is made again, the sessions too, which nobody can see."""
     whom = _whom(account)
-    yield "mark", {"note": task.id}, f"mark {whom} as suspended"
     yield "delete_tokens", {}, f"delete the access tokens of {whom}"
     yield "delete_password", {}, f"delete the password of {whom}"
     for held in sorted(account.entitlements):
         yield _take(account, held)
     yield "end_sessions", {}, f"end the sessions of {whom}"
     yield "forget_logins", {}, f"forget the remembered logins of {whom}"
+    yield "mark", {"note": task.id}, f"mark {whom} as suspended"
 
 
 def _take(account: Account, held: Entitlement) -> Draft:
