@@ -59,6 +59,7 @@ def test_a_user_who_has_become_invisible_is_denied_and_not_gone(target: TeamCity
         pytest.param(SHORT_LIST.replace('"id": 1,', ""), id="a user without an id"),
         pytest.param(SHORT_LIST.replace('{"role": []}', "{}"), id="a wrapper without its list"),
         pytest.param("[]", id="a list instead of an object"),
+        pytest.param('{"count": 0, "user": []}', id="nobody, not even ourselves"),
     ],
 )  # fmt: skip
 def test_a_list_of_users_that_is_not_whole_is_misshapen(target: TeamCity, sandbox: TeamCitySandbox, text: str) -> None:

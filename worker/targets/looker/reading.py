@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
-from worker.errors import Misshapen, Missing, Unavailable
+from worker.errors import Denied, Misshapen, Missing, Unavailable
 from worker.ports import Check, TargetPage
 from worker.targets.looker import rows
 from worker.targets.looker.rows import GroupTreeRow, Reader, RoleRow, UserRow
@@ -139,12 +139,22 @@ def observe(reader: Reader) -> World:
             continue
         strangers = world.strangers()
         if not strangers:
-            return world
+            return _seen_as_administrator(world)
         some = ", ".join(sorted(strangers)[:5])
         trouble = f"accounts that hold something are not in the list of users ({len(strangers)}: {some})."
     raise Unavailable(
         f"Looker changed whenever it was read, or hides a part from us: {trouble} It is read again later."
     )
+
+
+def _seen_as_administrator(world: World) -> World:
+    """Our own account has the Admin role, so a list of its holders without us is not whole."""
+    if world.own not in world.administrators():
+        raise Denied(
+            f"Looker does not show the account of our API key (Looker user {world.own}) among those who have the Admin"
+            " role, so it may hide others too. Give that account the role Admin."
+        )
+    return world
 
 
 def _holders(reader: Reader, role_id: str) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from worker.core.identity import Account, Entitlement, Person, Trait
+from worker.errors import Misshapen
 from worker.ports import Check, Instance, Made, Notice, Step, TargetPage, Task
 from worker.rest import Rest
 from worker.targets.teamcity import steps
@@ -61,6 +62,10 @@ class TeamCity:
         own, powers = self._reading.own_id(), self._reading.powers()
         yield TargetPage(catalogue=powers.catalogue(self._reading.projects()))
         users = self._reading.users()
+        if own not in {user.id for user in users}:
+            raise Misshapen(
+                f"{self.name} does not list the account of our own token (id {own}); the list is not whole."
+            )
         reawakened, sweep = self._sweep_tokens(users, len(powers.roles) + len(powers.groups))
         rows = iter(users)
         while page := list(islice(rows, ROWS)):

@@ -84,6 +84,8 @@ class Reading:
         groups = wire.read(wire.Groups, reply)
         _complete(groups.count, len(groups.group), groups.nextHref, reply.call)
         _unique([group.key for group in groups.group], reply.call)
+        if not roles.role or wire.ALL_USERS not in {group.key for group in groups.group}:
+            raise Misshapen(f"{self.name} lists no role, or not the group {wire.ALL_USERS}, which every server has.")
         return Powers({r.id: r for r in roles.role}, {g.key: g for g in groups.group})
 
     def projects(self) -> list[str]:
