@@ -2,7 +2,8 @@
 
 The sandbox runs in a process of its own, the database is the embedded one. The bare fetch asks for exactly the URLs
 that the plan asked for, one after the other over kept-alive connections, and throws the bodies away. The two take
-turns, since machines are noisy; read the ratio.
+turns, since machines are noisy; read the ratio. Vendors a network away have a latency: `--latency 0.05` holds every
+answer back by 50 ms.
 """
 
 from __future__ import annotations
@@ -82,12 +83,14 @@ def fetch(urls: Path) -> None:
             client.get(url, headers={**headers, **fresh}).raise_for_status()
 
 
-def measure(size: int, rounds: int, folder: Path, neighbour: Neighbour) -> None:
+def measure(size: int, rounds: int, latency: float, folder: Path, neighbour: Neighbour) -> None:
     settings, urls = folder / "trueup.yaml", folder / "urls.json"
     settings.write_text(neighbour.settings_yaml("enforce"), encoding="utf-8")
     environment = {**neighbour.environment(), "TRUEUP_STATE": str(folder / "state")}
     plan = [str(TRUEUP), "plan", "--json", "-c", str(settings)]
     itself = [sys.executable, "-m", "benchmarks.plan"]
+    for vendor in neighbour.urls if latency else ():
+        neighbour.break_(vendor, "* /*", "slow", seconds=latency)
     first = cost_of(plan, environment, (0, 1, 2))
     cost_of([*itself, "--record", str(settings), str(urls)], environment)
     calls = len(json.loads(urls.read_text(encoding="utf-8")))
@@ -98,7 +101,7 @@ def measure(size: int, rounds: int, folder: Path, neighbour: Neighbour) -> None:
     idle = cost_of([str(TRUEUP), "db", "status"], environment)
     wall = statistics.median(p.wall / b.wall for p, b in zip(planned, bare, strict=True))
     net = statistics.median((p.wall - idle.wall) / b.wall for p, b in zip(planned, bare, strict=True))
-    print(f"{size:,} people, {calls} vendor reads, {rounds} rounds (medians)")
+    print(f"{size:,} people, {calls} vendor reads, {latency * 1000:.0f} ms latency, {rounds} rounds (medians)")
     print(f"first plan, everything is new: {first}")
     print(f"plan, settled company:         {_median(planned)}")
     print(f"bare fetch of the same pages:  {_median(bare)}")
@@ -114,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds that every vendor answer is held back")
     parser.add_argument("--record", nargs=2, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--fetch", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -123,7 +127,7 @@ def main() -> None:
         fetch(asked.fetch)
     else:
         with tempfile.TemporaryDirectory() as folder, serve_next_door(asked.size) as neighbour:
-            measure(asked.size, asked.rounds, Path(folder), neighbour)
+            measure(asked.size, asked.rounds, asked.latency, Path(folder), neighbour)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -153,7 +153,8 @@ class _Pass:
 
     def _correlate(self) -> Correlation:
         trust = self._site.loaded.settings.correlation_of(self._name)
-        known = [self._known_person(p) for p in self._crowd.people.values() if p.identities]
+        asked = frozenset((*trust.trust, *trust.propose))
+        known = [self._known_person(p, asked) for p in self._crowd.people.values() if p.identities]
         accounts = [self._known_account(a) for a in self._accounts.values() if not guards.no_person(a)]
         found = correlate(known, accounts, people.ties(self._session, self._name), trust.trust, trust.propose)
         people.save_ties(self._session, self._name, found.new_ties, self._site.actor, self._now)
@@ -165,10 +166,12 @@ class _Pass:
             )
         return found
 
-    def _known_person(self, person: Person) -> Known:
-        email = person.text("email") or person.identities[0].email
-        name = f"{person.text('firstName')} {person.text('lastName')}".strip()
-        keys = {"login": self._target.login(person), "email": email, "name": name}
+    def _known_person(self, person: Person, asked: Collection[str]) -> Known:
+        keys = {"login": self._target.login(person)}
+        if "email" in asked:
+            keys["email"] = person.text("email") or person.identities[0].email
+        if "name" in asked:
+            keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
         return Known(person.id, keys, departed=person.standing is Standing.DEPARTED)
 
     def _known_account(self, account: Account) -> Known:

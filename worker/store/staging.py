@@ -125,7 +125,7 @@ def stage_target(session: Session, snapshot_id: uuid.UUID, target: str, page: Ta
 
 
 def _identity_columns(identity: Identity) -> tuple[object, ...]:
-    attributes = orjson.dumps(_clean_map(identity.attributes)).decode()
+    attributes = _json(identity.attributes)
     return (
         identity.id, identity.standing.value, identity.status, identity.login, identity.email, attributes,
         identity.problem,
@@ -133,7 +133,7 @@ def _identity_columns(identity: Identity) -> tuple[object, ...]:
 
 
 def _account_columns(account: Account) -> tuple[object, ...]:
-    profile = orjson.dumps(_clean_map(account.profile)).decode()
+    profile = _json(account.profile)
     traits = sorted(trait.value for trait in account.traits)
     return account.id, account.login, account.email, account.active, profile, traits
 
@@ -148,6 +148,15 @@ def _clean(value: Any) -> Any:
             return value
         return _UNSTORABLE.sub("\ufffd", value)
     return [_clean(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    """As jsonb takes it; cleaned only where that is needed, which is next to never."""
+    try:
+        plain = orjson.dumps(dict(values)).decode()
+    except orjson.JSONEncodeError:  # half a surrogate pair
+        return orjson.dumps(_clean_map(values)).decode()
+    return orjson.dumps(_clean_map(values)).decode() if "\\u0000" in plain else plain
 
 
 def _clean_map(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -336,7 +345,7 @@ def _closing(kind: _Kind) -> str:
     """SQL: rows that vanished or changed end now."""
     return (
         f"UPDATE {kind.table} AS live SET valid_to = :moment WHERE live.{kind.owner} = :connector"
-        f" AND live.valid_to IS NULL AND NOT EXISTS (SELECT 1 FROM ({kind.staged}) AS staged"
+        f" AND live.valid_to IS NULL AND NOT EXISTS (SELECT 1 FROM ({kind.staged.replace('DISTINCT ', '')}) AS staged"
         f" WHERE {kind.same('staged', 'live', kind.key + kind.values)})"
     )
 
