@@ -67,7 +67,7 @@ def new_state() -> Iterator[Callable[[], Path]]:
 
 @pytest.fixture(scope="session")
 def database(new_state: Callable[[], Path]) -> Iterator[Database]:
-    """The server at TRUEUP_DATABASE_URL (its owner's at TRUEUP_OWNER_DATABASE_URL), or an embedded one for the session."""
+    """The server at TRUEUP_DATABASE_URL (its owner's at TRUEUP_OWNER_DATABASE_URL), or else an embedded one."""
     if url := os.environ.get("TRUEUP_DATABASE_URL"):
         yield Database(os.environ.get("TRUEUP_OWNER_DATABASE_URL", url), url)
         return

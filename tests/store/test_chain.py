@@ -127,7 +127,8 @@ def test_a_chain_that_grows_meanwhile_still_verifies(store: Store) -> None:
 def test_what_a_transaction_wrote_before_is_locked_before_the_head(store: Store) -> None:
     with store.begin() as session:
         session.add(Pause(connector="looker", actor="ana", reason="window", at=NOW))
-        chain.append_many(session, [event()])
+        with session.no_autoflush:
+            chain.append_many(session, [event()])
         assert not session.new
 
 
@@ -404,6 +405,15 @@ def test_what_is_recorded_of_a_person_after_they_were_forgotten_is_not_excused(
     forged(fresh_database, f"DELETE FROM personal WHERE person_id = '{ANA}'")
     with written.begin() as session:
         assert chain.verify(session).first_bad == 8
+
+
+def test_forgetting_a_person_does_not_excuse_that_whoever_acted_was_erased(
+    written: Store, fresh_database: Database
+) -> None:
+    forget(written)
+    forged(fresh_database, "DELETE FROM personal WHERE person_id IS NULL")
+    with written.begin() as session:
+        assert chain.verify(session).what.startswith("its actor was erased")
 
 
 def test_a_person_can_be_forgotten_again(written: Store) -> None:

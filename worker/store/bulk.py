@@ -42,7 +42,7 @@ def planned_for_all_rows(session: Session) -> Iterator[None]:
     Freshly filled tables have no statistics yet, and a planner that believes them empty compares each row with each:
     minutes instead of a second. And it takes a cursor for one that is read a tenth of.
     """
-    wholesale = {"enable_nestloop": "off", "cursor_tuple_fraction": "1"}
+    wholesale = {"enable_nestloop": "off", "cursor_tuple_fraction": "1", "work_mem": "'64MB'"}
     for name, value in wholesale.items():
         session.execute(text(f"SET LOCAL {name} = {value}"))
     yield
