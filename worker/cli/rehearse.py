@@ -13,7 +13,7 @@ from worker.cli.options import (
     JsonOption,
     SettingsOption,
 )
-from worker.flows.policy_test import run_policy_tests
+from worker.flows.samples import run_policy_tests
 from worker.screen import Screen
 from worker.settings import load
 

@@ -62,6 +62,9 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
         if site.now() > good_until:
             applied.stopped = "The reads that this plan rests on have become too old (limits.snapshot_age); plan again."
             break
+        if _replaced(site, run_id):
+            applied.stopped = f"A newer plan for {run.target} has taken the place of this one; what is left is in that."
+            break
         try:
             _Account(site, run, list(of_account), applied).work()
         except (Unavailable, Denied) as error:
@@ -122,6 +125,13 @@ def _refuse_moved(site: Site, session: Session, run: Run) -> None:
             raise Refused(f"{connector} has been read again since this plan was made; plan again.")
 
 
+def _replaced(site: Site, run_id: uuid.UUID) -> bool:
+    """Whether somebody has planned afresh since: then that plan knows better, and people decide by it."""
+    with site.begin() as session:
+        run = session.get(Run, run_id)
+        return run is not None and run.state == runs.SUPERSEDED
+
+
 class _Account:
     """The open changes of one account, made under one claim."""
 
@@ -163,6 +173,8 @@ class _Account:
         if self._account_id:
             with self._site.begin() as session:
                 found = mirror.account_rows_of(session, self._run.target, [self._account_id])
+            if self._account_id not in found:
+                raise Refused(f"account {self._account_id} is gone since this plan was made")
             return found[self._account_id]
         wanted = next(iter(self._changes.values())).task["account"]
         entitlements = frozenset(Entitlement.parse(key) for key in wanted["entitlements"])
@@ -221,6 +233,9 @@ class _Account:
         if giving and self._person_id and people.departure_marked(session, self._person_id):
             self._end_in(session, step.tasks, "refused", "the person has departed meanwhile")
             return None
+        if self._account_id and not people.owns(session, self._run.target, self._account_id, self._person_id):
+            self._end_in(session, step.tasks, "refused", "somebody has said meanwhile that the account is not theirs")
+            return None
         over = self._over_limit(session, step)
         if over:
             self._end_in(session, step.tasks, State.WITHHELD.value, over)
@@ -244,6 +259,8 @@ class _Account:
     def _over_limit(self, session: Session, step: Step) -> str:
         """The rolling limits again, now: other workers count as well. What a human approved is not held up."""
         ceilings = self._site.loaded.settings.limits.ceilings().ceilings
+        if any(_tally(self._changes[t]) is not None for t in step.tasks):
+            leases.turn(session, f"limits {self._run.target}")
         done = runs.recent_effects(session, self._run.target, self._site.now())
         for change in (self._changes[t] for t in step.tasks):
             kind = _tally(change)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.settings_fakes import CONNECTORS, loaded
 from worker.errors import Misconfigured
-from worker.flows.policy_test import Results, Tried, run_policy_tests
+from worker.flows.samples import Results, Tried, run_policy_tests
 from worker.sandbox.acme import POLICY as ACME
 
 POLICY = """\
