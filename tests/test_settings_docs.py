@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from tests.settings_fakes import CONNECTORS, loaded
 from worker.core.plan import Operation
-from worker.flows.policy_test import run_policy_tests
+from worker.flows.samples import run_policy_tests
 from worker.settings.document import parse
 from worker.settings.model import PRESETS, Mode, Settings
 
