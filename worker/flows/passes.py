@@ -109,8 +109,7 @@ def _read_all(site: Site, outlook: Outlook) -> None:
         observe(site, name)
 
     try:
-        site.stopped.clear()
-    with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
+        with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
             otherwise.callback(site.stopped.set)
             reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
             reading |= {name: threads.submit(read_target, name) for name in site.targets}
