@@ -33,9 +33,13 @@ def follow(
     now: dt.datetime,
 ) -> Course:
     """Open an episode for each new drift, and close those whose drift is gone. The drift of people who could not be
-    judged in this run neither goes on nor ends."""
-    known = {e.drift_key: e for e in open_episodes(session, target)}
+    judged in this run neither goes on nor ends. The same drift on an account that has become somebody else's is a new
+    one: what people decided about it, they decided about another person."""
+    open_now = open_episodes(session, target)
     found = {drift.key: drift for drift in drifts}
+    passed_on = {e.id for e in open_now if e.drift_key in found and _person(found[e.drift_key]) != e.person_id}
+    close(session, passed_on, now)
+    known = {e.drift_key: e for e in open_now if e.id not in passed_on}
     fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in known]
     if fresh:
         session.connection().execute(insert(Episode), fresh)
@@ -48,7 +52,7 @@ def follow(
         session.connection().execute(update(Episode).where(col(Episode.id).in_(gone)).values(closed_at=now))
     opened = {row["drift_key"]: row["id"] for row in fresh}
     ids = {key: opened[key] if key in opened else known[key].id for key in found}
-    return Course(ids, len(fresh), len(gone))
+    return Course(ids, len(fresh), len(gone) + len(passed_on))
 
 
 def _retell(
@@ -88,13 +92,17 @@ def open_episodes(session: Session, target: str | None = None) -> list[Episode]:
     return list(session.exec(query.where(Episode.target == target) if target else query))
 
 
+def _person(drift: Drift) -> uuid.UUID | None:
+    return uuid.UUID(drift.person_id) if drift.person_id else None
+
+
 def _episode(drift: Drift, sentence: str, now: dt.datetime) -> dict[str, Any]:
     return {
         "id": uuid.uuid4(),
         "drift_key": drift.key,
         "target": drift.target,
         "kind": drift.kind.value,
-        "person_id": uuid.UUID(drift.person_id) if drift.person_id else None,
+        "person_id": _person(drift),
         "account_id": drift.account_id,
         "entitlement": drift.entitlement.key if drift.entitlement else drift.field,
         "sentence": sentence,

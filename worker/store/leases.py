@@ -81,3 +81,8 @@ def alone(session: Session, name: str) -> bool:
     return bool(
         session.scalars(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name}).one()
     )
+
+
+def turn(session: Session, name: str) -> None:
+    """Wait for our turn at something that is counted first and then added to; it lasts until the transaction ends."""
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})

@@ -51,6 +51,13 @@ def departure_marked(session: Session, person_id: str) -> bool:
     return row.departure_marked_at is not None
 
 
+def owns(session: Session, target: str, account_id: str, person_id: str) -> bool:
+    """Whether an account is linked to the person as of now; the link stays locked until the transaction ends."""
+    query = select(Link).where(Link.target == target, Link.account_id == account_id).with_for_update(read=True)
+    link = session.exec(query).one_or_none()
+    return link is not None and link.state == "linked" and str(link.person_id) == person_id
+
+
 def ties(session: Session, target: str) -> list[Tie]:
     """Every link of a target, tombstones included."""
     rows = session.connection().execute(_TIES, {"target": target})  # no objects of rows: there are many

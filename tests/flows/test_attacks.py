@@ -1,0 +1,129 @@
+"""What somebody changes in the world, or in Trueup's own books, while a plan or an approval is on its way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+from sqlalchemy import text
+
+from tests.flows.rig import Rig, interrupted
+from tests.flows.test_guards import about, plan_of
+from worker.core.guardrails import State
+from worker.flows import links, passes, review
+from worker.flows.apply import apply
+from worker.flows.observe import observe
+from worker.flows.site import Site
+
+
+@pytest.fixture
+def hoarder(rig: Rig) -> str:
+    """Holds role Analyst in Looker, which no rule gives."""
+    return rig.logins("extra role")[0]
+
+
+@pytest.fixture
+def bystander(rig: Rig, hoarder: str) -> str:
+    """Somebody active whom no planted story is about."""
+    told = {story.who for story in rig.world.company.stories}
+    return next(
+        e.profile["login"]
+        for e in rig.world.company.employees
+        if e.status == "ACTIVE"
+        and e.profile["login"] not in told
+        and rig.world.looker.instance.with_email(e.profile["login"])
+    )
+
+
+def test_an_account_unlinked_after_the_plan_is_not_changed(rig: Rig, site: Site, hoarder: str) -> None:
+    plan = plan_of(passes.plan(site))
+    links.unlink(site, "looker", hoarder, note="several people share it")
+    applied = apply(site, plan.run_id)
+    assert "Analyst" in rig.looker_roles(hoarder)
+    (problem,) = [p for p in applied.problems if f"<{hoarder}>" in p]
+    assert problem.endswith("refused, somebody has said meanwhile that the account is not theirs")
+
+
+def test_an_approval_is_void_when_the_account_has_become_somebody_elses(rig: Rig, hoarder: str, bystander: str) -> None:
+    with rig.open("review") as site:
+        passes.plan(site)
+        (item,) = [
+            i for i in review.pending(site, "looker") if f"<{hoarder}>" in i.sentence and "Analyst" in i.sentence
+        ]
+        review.decide(site, [item.handle], True, "she asked for it")
+        links.unlink(site, "looker", hoarder, note="")
+        links.link(site, bystander, "looker", rig.looker_user(hoarder).id, secondary=True, note="")
+        again = plan_of(passes.sync(site))
+        assert "Analyst" in rig.looker_roles(hoarder)
+        assert any("Analyst" in sentence for sentence in about(again, bystander)[State.WAITING])
+
+
+def test_an_account_that_is_gone_by_the_time_its_turn_comes_is_left_and_the_run_goes_on(
+    rig: Rig, site: Site, hoarder: str
+) -> None:
+    plan = plan_of(passes.plan(site))
+    account_id = rig.looker_user(hoarder).id
+
+    def vanish() -> None:
+        rig.world.looker.instance.delete(rig.looker_user(hoarder))
+        observe(site, "looker")
+
+    applied = apply(interrupted(site, "looker", vanish), plan.run_id)
+    (problem,) = [p for p in applied.problems if f"<{hoarder}>" in p]
+    assert problem.endswith(f"refused, account {account_id} is gone since this plan was made")
+    assert applied.stopped == ""
+
+
+def test_a_run_makes_nothing_more_once_a_newer_plan_has_taken_its_place(rig: Rig, site: Site, hoarder: str) -> None:
+    plan = plan_of(passes.plan(site))
+    with rig.open("review") as stricter:
+        applied = apply(interrupted(site, "looker", lambda: passes.plan(stricter)), plan.run_id)
+    assert "A newer plan for looker has taken the place of this one" in applied.stopped
+    assert applied.done
+    assert "Analyst" in rig.looker_roles(hoarder)
+
+
+def waiting_for_locks(site: Site) -> int:
+    """How many sessions of this database stand still until another one ends its transaction."""
+    with site.begin() as session:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return int(session.scalars(text(asked)).one())
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.01)
+
+
+def test_two_workers_do_not_pass_a_limit_together(rig: Rig, hoarder: str, bystander: str) -> None:
+    """Both are held up at the end of the transaction in which they asked for the limit, and then let go."""
+    rig.world.looker.add_to_group(rig.looker_user(bystander).id, "Finance")
+    at_most_one = {"removals": {"per_run": 50, "per_day": 1}}
+    with rig.open("enforce") as planner, ExitStack() as stack:
+        plan = plan_of(passes.plan(planner))
+        prints = [
+            frozenset({plan.fingerprints[j.change.drift.key]})
+            for j in plan.judged
+            if any(f"<{who}>" in plan.sentences[j.change.drift.key] for who in (hoarder, bystander))
+            and j.change.operation == "revoke"
+        ]
+        assert len(prints) == 2
+        workers = [stack.enter_context(rig.open("enforce", limits=at_most_one)) for _ in prints]
+        made = [
+            threading.Thread(target=apply, args=(worker, plan.run_id, only))
+            for worker, only in zip(workers, prints, strict=True)
+        ]
+        with planner.begin() as session:
+            session.execute(text("SELECT 1 FROM head FOR UPDATE"))
+            for thread in made:
+                thread.start()
+            until(lambda: waiting_for_locks(planner) == len(made))
+        for thread in made:
+            thread.join()
+    lost = ("Analyst" not in rig.looker_roles(hoarder)) + ("Finance" not in rig.looker_groups(bystander))
+    assert lost == 1
