@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -24,7 +24,8 @@ CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
 """The time.monotonic() at which a claim on an account runs out: no call starts that could outlast it."""
 
 READS = frozenset({"GET", "HEAD"})
-SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer; no vendor page comes near it
+SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer, unpacked; no vendor page comes near it
+PATIENCE = 10  # time-outs that one whole answer may take: each of its pieces may come in time, and it never end
 REQUEST_ID_HEADERS = ("x-okta-request-id", "x-request-id", "x-tc-request-id", "x-correlation-id")
 
 
@@ -37,6 +38,7 @@ class Reply:
     content: bytes
     links: Mapping[str, str]
     call: str  # "GET /api/v1/users of okta", for messages
+    secrets: Callable[[], Collection[str]] = field(default=tuple, repr=False)
 
     @property
     def request_id(self) -> str:
@@ -44,7 +46,8 @@ class Reply:
 
     @property
     def text(self) -> str:
-        return self.content.decode("utf-8", "replace")
+        """Fit for a message: a gateway's page may repeat the credentials that it was sent."""
+        return _scrubbed(self.content.decode("utf-8", "replace"), self.secrets())
 
     def json(self) -> Any:
         """The decoded body. Raises Misshapen for a gateway's page or a body that was cut."""
@@ -65,7 +68,7 @@ def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("retry-after")
     if not value:
         return None
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
@@ -73,12 +76,18 @@ def _retry_after(response: httpx.Response) -> float | None:
         return None
 
 
+def _scrubbed(text: str, secrets: Collection[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "[secret]") if secret else text
+    return text
+
+
 class Rest:
     """A vendor's HTTP API under one base URL, whose host no link or redirect can leave.
 
     `authorize` gives the headers that carry the credentials, afresh for every call. `before_call` runs before anything
     is sent and may raise Paused. `sign` gives headers that depend on the call's method and URL (a DPoP proof).
-    `secrets` are scrubbed from every message. `wait` reads a vendor's own throttling headers, in seconds.
+    `secrets` gives what is scrubbed from every message. `wait` reads a vendor's own throttling headers, in seconds.
     """
 
     def __init__(
@@ -94,7 +103,7 @@ class Rest:
         first_pause: float = 0.5,
         longest_wait: float = 90.0,
         before_call: Callable[[], None] = lambda: None,
-        secrets: Collection[str] = (),
+        secrets: Collection[str] | Callable[[], Collection[str]] = (),
         wait: Callable[[httpx.Response], float | None] = _retry_after,
         error_text: Callable[[bytes], str] = lambda content: content.decode("utf-8", "replace"),
     ) -> None:
@@ -109,7 +118,7 @@ class Rest:
         self._first_pause = first_pause
         self._longest_wait = longest_wait
         self._before_call = before_call
-        self._secrets = [s for s in secrets if s]
+        self._secrets = secrets if callable(secrets) else lambda: secrets
         self._wait = wait
         self._error_text = error_text
         self._counting = threading.Lock()
@@ -117,6 +126,8 @@ class Rest:
             timeout=timeout,
             follow_redirects=False,
             verify=_trust(name, ca_file),
+            # Without TLS a proxy that the environment names would be shown our credentials.
+            trust_env=self._origin[0] == "https",
             headers={"User-Agent": "trueup", "Accept": "application/json"},
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
         )
@@ -175,7 +186,7 @@ class Rest:
         accept: Collection[int],
     ) -> Reply:
         url = self._absolute(path)
-        call = f"{method} {urlsplit(url).path} of {self.name}"
+        call = f"{method} {quoted(urlsplit(url).path)} of {self.name}"
         self._before_call()
         end = CALLS_END.get()
         if end is not None and time.monotonic() + self._timeout > end:
@@ -186,16 +197,16 @@ class Rest:
         reading = method in READS
         try:
             with self._client.stream(method, url, params=params, content=body, headers=sent) as response:
-                content = self._body(response, call)
+                content = self._body(response, call, end or time.monotonic() + PATIENCE * self._timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(call, error) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            text = self._scrub(f"{call} broke off ({type(error).__name__}: {quoted(str(error))}).")
+            text = f"{call} broke off ({type(error).__name__}: {quoted(self._scrub(str(error)))})."
             raise (Unavailable(text) if reading else Unknown(text)) from error
         except httpx.DecodingError as error:
             raise Misshapen(f"{call} answered with a broken encoding.") from error
         links = {rel: urljoin(url, link["url"]) for rel, link in response.links.items() if rel and "url" in link}
-        reply = Reply(response.status_code, response.headers, content, links, call)
+        reply = Reply(response.status_code, response.headers, content, links, call, self._secrets)
         self._judge(response, reply, reading, accept)
         return reply
 
@@ -208,10 +219,12 @@ class Rest:
             raise Misshapen(f"{self.name} answered with a link to another host ({host}); Trueup follows no such link.")
         return path
 
-    def _body(self, response: httpx.Response, call: str) -> bytes:
+    def _body(self, response: httpx.Response, call: str, end: float) -> bytes:
         pieces, size = [], 0
         for piece in response.iter_bytes():
             size += len(piece)
+            if time.monotonic() > end:
+                raise httpx.ReadTimeout("the whole answer took longer than it may")
             if size > SIZE_LIMIT:
                 raise Misshapen(f"{call} answered more than {SIZE_LIMIT // 2**20} MiB.")
             pieces.append(piece)
@@ -223,7 +236,7 @@ class Rest:
             if not reading and "html" in reply.headers.get("content-type", ""):
                 raise Unknown(f"{call} answered with a web page; a gateway may or may not have passed it on.")
             return
-        said = self._scrub(quoted(self._error_text(reply.content)) or "no explanation")
+        said = quoted(self._error_text(reply.text.encode())) or "no explanation"  # scrubbed first, cut afterwards
         if 300 <= status < 400:
             place = quoted(urlsplit(reply.headers.get("location", "")).netloc or "another page")
             raise Misconfigured(
@@ -259,15 +272,11 @@ class Rest:
                     f" Set `ca_file` of {self.name} to your authority's certificate, or correct `url`."
                 )
             cause = cause.__cause__ or cause.__context__
-        text = quoted(str(error)) or type(error).__name__
-        return Unavailable(
-            self._scrub(f"{call} cannot be reached ({text}). Is `url` of {self.name} right, and is it up?")
-        )
+        text = quoted(self._scrub(str(error))) or type(error).__name__
+        return Unavailable(f"{call} cannot be reached ({text}). Is `url` of {self.name} right, and is it up?")
 
     def _scrub(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "[secret]")
-        return text
+        return _scrubbed(text, self._secrets())
 
 
 def _trust(name: str, ca_file: str | None) -> ssl.SSLContext | bool:

@@ -138,7 +138,7 @@ class Mutations:
         reply = self._rest.send(method, path, accept=(403,), **body)  # type: ignore[arg-type]
         if reply.status != 403:
             return reply
-        said = quoted(wire.error_text(reply.content)) or "no explanation"
+        said = quoted(wire.error_text(reply.text.encode())) or "no explanation"
         if "csrf" in said.lower() or right not in self._reading.own_rights():
             raise Denied(f"{reply.call} is not allowed with our credentials (403: {said}). The right is {right}.")
         raise Rejected(

@@ -1,0 +1,147 @@
+"""What a hostile or broken vendor can do to the one place where HTTP is spoken, and what it cannot."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from worker import rest
+from worker.errors import Misshapen, TrueupError, Unavailable, Unknown
+from worker.rest import CALLS_END, Rest
+
+SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-secret"
+Answer = Callable[[socket.socket], None]
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[tuple[str, list[bytes]]]:
+    """A server on a port of its own that reads each request's head and lets `answer` do as it likes."""
+    heads: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection, suppress(OSError):
+                        heads.append(connection.recv(65536))
+                        answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}", heads
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def said(status: int, body: bytes, kind: str = "application/json", *headers: str) -> bytes:
+    head = [f"HTTP/1.1 {status} X", f"Content-Type: {kind}", f"Content-Length: {len(body)}", "Connection: close"]
+    return "\r\n".join([*head, *headers, "", ""]).encode() + body
+
+
+@contextmanager
+def client(url: str, **how: object) -> Iterator[Rest]:
+    made = Rest("acme", url, authorize=lambda: {"Authorization": f"SSWS {SECRET}"}, secrets=[SECRET], attempts=1, **how)  # type: ignore[arg-type]
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def trouble(call: Callable[[], object]) -> str:
+    with pytest.raises(TrueupError) as caught:
+        call()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("padding", [0, 130], ids=["whole", "cut in the middle by our own limit"])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(400, "text/plain"), (403, "text/plain"), (500, "text/html"), (200, "text/html")],
+    ids=["rejected", "denied", "failed", "a page instead of JSON"],
+)
+def test_a_secret_that_an_answer_repeats_is_in_no_message(status: int, kind: str, padding: int) -> None:
+    body = b"x" * padding + b" you sent " + SECRET.encode()
+    with serving(lambda c: c.sendall(said(status, body, kind))) as (url, heads), client(url) as acme:
+        text = trouble(lambda: acme.get("/users").json())
+    assert SECRET.encode() in heads[0]
+    assert SECRET[:10] not in text
+
+
+def drip(connection: socket.socket) -> None:
+    """One byte now and then: each is in time, and the answer never ends."""
+    connection.sendall(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n[")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.02)
+
+
+def test_an_answer_that_never_ends_ends_a_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "PATIENCE", 3)
+    with serving(drip) as (url, _), client(url, timeout=0.1) as acme, pytest.raises(Unavailable, match="took longer"):
+        acme.get("/users")
+
+
+def test_an_answer_that_outlasts_the_claim_on_an_account_leaves_a_change_unknown() -> None:
+    with serving(drip) as (url, _), client(url, timeout=0.1) as acme:
+        token = CALLS_END.set(time.monotonic() + 0.3)
+        with pytest.raises(Unknown, match="took longer"):
+            acme.send("PUT", "/users/7")
+        CALLS_END.reset(token)
+
+
+def test_the_size_of_an_answer_is_counted_after_unpacking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rest, "SIZE_LIMIT", 2**20)
+    bomb = gzip.compress(b" " * 2**23)
+    assert len(bomb) < 2**14
+    answer = said(200, bomb, "application/json", "Content-Encoding: gzip")
+    too_much = pytest.raises(Misshapen, match="more than 1 MiB")
+    with serving(lambda c: c.sendall(answer)) as (url, _), client(url) as acme, too_much:
+        acme.get("/users")
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "9" * 400, "Fri, 99 Foo 2026", "-5", "Mon, 01 Jan 99999 00:00:00 GMT"])
+def test_a_strange_retry_after_is_no_reason_to_fall_over(value: str) -> None:
+    answer = said(503, b"", "text/plain").replace(
+        b"Connection", b"Retry-After: " + value.encode("latin-1") + b"\r\nConnection"
+    )
+    with serving(lambda c: c.sendall(answer)) as (url, _), client(url) as acme, pytest.raises(Unavailable):
+        acme.get("/users")
+
+
+def test_what_is_sent_in_the_clear_to_this_machine_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        serving(lambda c: c.sendall(said(200, b"[]"))) as (url, _),
+        serving(lambda c: c.sendall(said(502, b""))) as (proxy, stolen),
+    ):
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with client(url) as acme:
+            assert acme.get("/users").json() == []
+        assert stolen == []
+
+
+def test_no_credentials_are_taken_from_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    netrc = f"{tmp_path}/netrc"
+    with open(netrc, "w") as file:
+        file.write("machine 127.0.0.1 login someone password other")
+    monkeypatch.setenv("NETRC", netrc)
+    with serving(lambda c: c.sendall(said(200, b"[]"))) as (url, heads), client(url) as acme:
+        acme.get("/users")
+    assert heads[0].count(b"uthorization:") == 1
+    assert SECRET.encode() in heads[0]
+
+
+def test_a_call_is_named_without_what_a_terminal_would_obey() -> None:
+    with serving(lambda c: c.sendall(said(404, b""))) as (url, _), client(url) as acme:
+        assert "\x1b" not in trouble(lambda: acme.get("/users/\x1b[2J"))
