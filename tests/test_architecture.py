@@ -21,6 +21,7 @@ ROOMS = {
     "worker.ports": "ports",
     "worker.references": "references",
     "worker.rest": "rest",
+    "worker.private": "private",
     "worker.sources": "sources",
     "worker.targets": "targets",
     "worker.store": "store",
@@ -41,7 +42,7 @@ ROOMS = {
 }
 
 _LOW = "core errors ports references"
-_INSIDE = f"{_LOW} embedded flows rest settings shelf store"
+_INSIDE = f"{_LOW} embedded flows private rest settings shelf store"
 # tasks | console | cli -> wiring -> flows -> (store | sources | targets, strangers to each other)
 # -> ports, rest -> core -> errors. `shelf` is the bare packages worker.sources and worker.targets, which say which
 # connectors there are; nobody imports a connector by name, so that adding one edits no file.
@@ -52,13 +53,14 @@ MAY_IMPORT = {
     "ports": "core errors",
     "references": "errors",
     "rest": "core errors ports references",
+    "private": "errors",
     "sources": f"{_LOW} rest",
     "targets": f"{_LOW} rest",
     "store": "core errors ports",
     "settings": f"{_LOW} shelf",
     "embedded": "errors",
     "broker": "embedded errors references settings",
-    "flows": f"{_LOW} rest settings store",
+    "flows": f"{_LOW} private rest settings store",
     "wiring": f"{_INSIDE} broker",
     "sandbox": "core errors",
     "screen": "core errors flows",

@@ -19,6 +19,7 @@ from worker.flows import passes, trail
 from worker.flows.check import check
 from worker.flows.site import Site
 from worker.flows.why import why
+from worker.private import writing
 from worker.sandbox.world import World
 from worker.screen import Screen
 
@@ -33,8 +34,8 @@ def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> N
             if not settings.exists():
                 settings.write_text(world.settings_yaml(), encoding="utf-8")
             exports = "".join(f"export {name}={value}\n" for name, value in world.environment().items())
-            environment.write_text(exports, encoding="utf-8")
-            environment.chmod(0o600)
+            with writing(environment) as file:
+                file.write(exports)
             for name, url in world.urls.items():
                 screen.line(f"{name}: {url}")
             screen.line(f"{counted(size, 'person', 'people')} work there. In another terminal:")

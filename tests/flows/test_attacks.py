@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +14,7 @@ from sqlalchemy import text
 from tests.flows.rig import Rig, interrupted
 from tests.flows.test_guards import about, plan_of
 from worker.core.guardrails import State
+from worker.errors import Misconfigured
 from worker.flows import links, passes, review
 from worker.flows.apply import apply
 from worker.flows.observe import observe
@@ -127,3 +129,28 @@ def test_two_workers_do_not_pass_a_limit_together(rig: Rig, hoarder: str, bystan
             thread.join()
     lost = ("Analyst" not in rig.looker_roles(hoarder)) + ("Finance" not in rig.looker_groups(bystander))
     assert lost == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"format": "trueup plan 1"}',
+        '{"format": "trueup plan 1", "policy": "p", "instances": {}, "targets": 7}',
+        '{"format": "trueup plan 1", "policy": "p", "instances": {}, "targets": {"looker": [{"finger": "f"}]}}',
+        '{"format": "trueup plan 1", "policy": "p", "instances": {}, "targets": {"looker": "abc"}}',
+        "[" * 100_000,
+    ],
+    ids=["cut short", "no list", "no fingerprint", "text for a list", "nested without end"],
+)
+def test_a_saved_plan_that_lost_its_shape_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    with pytest.raises(Misconfigured, match=r"plan\.json is not a"):
+        passes.load_saved(file)
+
+
+def test_a_saved_plan_names_people_and_so_is_private(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    passes.save(site, passes.plan(site), file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert passes.load_saved(file)["targets"].keys() == {"looker", "teamcity"}

@@ -22,6 +22,7 @@ from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows import trail
 from worker.flows.report import drift_report
+from worker.private import writing
 from worker.screen import Screen
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read, verify, export, forget.")
@@ -128,8 +129,6 @@ def report_drift(
     if out is None:
         sys.stdout.write(text)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(f"{out} cannot be written: {error.strerror}.") from error
+    with writing(out) as file:
+        file.write(text)
     screen.line(f"Wrote {out}.")

@@ -22,6 +22,7 @@ from worker.flows.observe import observe
 from worker.flows.pull import pull
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
+from worker.private import writing
 from worker.store import installations, runs
 
 SAVED_FORMAT = "trueup plan 1"
@@ -166,10 +167,8 @@ def save(site: Site, outlook: Outlook, path: Path) -> None:
             for p in outlook.plans
         },
     }
-    try:
-        path.write_text(json.dumps(saved, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise Misconfigured(f"The plan cannot be written to {path}: {error.strerror}.") from error
+    with writing(path) as file:
+        file.write(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
 
 
 def last_plan(site: Site) -> dict[str, Any]:
@@ -195,13 +194,25 @@ def load_saved(path: Path) -> dict[str, Any]:
         saved = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise Misconfigured(f"The plan {path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Misconfigured(
             f"{path} is not a saved plan ({error}); make one with `trueup plan --out {path}`."
         ) from error
-    if not isinstance(saved, dict) or saved.get("format") != SAVED_FORMAT:
-        raise Misconfigured(f"{path} is not a plan of this Trueup; make one with `trueup plan --out {path}`.")
-    return saved
+    if not _is_plan(saved):
+        raise Misconfigured(f"{path} is not a whole plan of this Trueup; make one with `trueup plan --out {path}`.")
+    found: dict[str, Any] = saved
+    return found
+
+
+def _is_plan(saved: Any) -> bool:
+    """Whether everything is there that `apply_saved` looks at; the file may have been edited by hand."""
+    match saved:
+        case {"format": str(format), "policy": str(), "instances": dict(), "targets": dict(targets)}:
+            changes = [c for of_target in targets.values() for c in (of_target if type(of_target) is list else [None])]
+            return format == SAVED_FORMAT and all(
+                isinstance(change, dict) and isinstance(change.get("fingerprint"), str) for change in changes
+            )
+    return False
 
 
 def _refuse_foreign(site: Site, saved: Mapping[str, Any]) -> None:

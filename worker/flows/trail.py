@@ -14,6 +14,7 @@ from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows.links import find_person
 from worker.flows.site import Site
+from worker.private import writing
 from worker.store import chain, forgetting
 from worker.store.forgetting import Forgotten
 
@@ -55,11 +56,8 @@ def export(site: Site, out: Path | None, *, reveal: bool) -> int:
     with site.begin() as session:
         if out is None:
             return chain.export(session, sys.stdout, reveal=reveal)
-        try:
-            with out.open("w", encoding="utf-8") as file:
-                return chain.export(session, file, reveal=reveal)
-        except OSError as error:
-            raise Misconfigured(f"{out} cannot be written: {error.strerror}.") from error
+        with writing(out) as file:
+            return chain.export(session, file, reveal=reveal)
 
 
 def forget(site: Site, person: str) -> tuple[str, Forgotten]:
