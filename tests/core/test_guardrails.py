@@ -214,6 +214,8 @@ def test_what_a_human_approved_is_neither_held_up_by_limits_nor_counted(gate: Ga
         approved, replace(FACTS, limits=Limits(ceilings, 0.2, 1), active_accounts=5, holders={DATA.key: 5})
     )
     assert states([*approved, change(Op.REVOKE, "9", DATA), change(Op.DISABLE, "9")], facts) == [S.OPEN] * 12
+    more = [change(op, who) for op in (Op.REVOKE, Op.DISABLE) for who in "89"]
+    assert states([*approved, *more], facts) == [S.OPEN] * 10 + [S.WITHHELD] * 4
 
 
 # --- hard rules and their order --------------------------------------------------------------------------------------
@@ -300,6 +302,19 @@ def test_the_last_administrator_may_gain_and_be_renamed_and_others_may_lose() ->
 
 def test_a_target_without_any_administrator_is_no_reason_to_stop() -> None:
     assert states([SEVENS], FACTS) == [S.OPEN]
+
+
+# --- accounts that are disabled --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gate", [Gate.REVIEW, Gate.MANUAL])
+def test_a_disabled_account_is_given_nothing_before_it_may_be_unlocked(gate: Gate) -> None:
+    unlock, give, take = change(Op.ENABLE, gate=gate), change(Op.GRANT, what=WEB), change(Op.REVOKE, what=DATA)
+    elsewhere = change(Op.GRANT, "8", WEB)
+    judged = judge([unlock, give, take, elsewhere], FACTS)
+    assert [one.state for one in judged[1:]] == [S.WAITING, S.OPEN, S.OPEN]
+    assert judged[1].reason == "its account is disabled, and enabling it has to be approved first"
+    assert states([change(Op.ENABLE), give], FACTS) == [S.OPEN, S.OPEN]
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------

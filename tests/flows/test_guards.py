@@ -126,7 +126,7 @@ def test_without_an_accepted_baseline_things_are_given_and_nothing_is_taken(
         assert not untouched(rig, leaver, hoarder)
 
 
-@pytest.mark.parametrize("accepted", [["okta"], ["looker"]])
+@pytest.mark.parametrize("accepted", [["okta"], ["looker"]], ids=["of the source", "of the target"])
 def test_a_baseline_of_only_one_side_is_not_enough(rig: Rig, leaver: str, hoarder: str, accepted: list[str]) -> None:
     with rig.open("enforce", baselines=False) as site:
         check(site, accept=accepted)
@@ -309,6 +309,14 @@ def test_a_plan_is_not_applied_once_the_target_was_read_again(rig: Rig, site: Si
     assert rig.mutations() == []
 
 
+def test_reads_that_grow_too_old_while_a_run_goes_on_end_it(rig: Rig, site: Site, hoarder: str) -> None:
+    plan = plan_of(passes.plan(site))
+    applied = apply(interrupted(site, "looker", lambda: rig.clock.advance(hours=2, seconds=1)), plan.run_id)
+    assert "limits.snapshot_age" in applied.stopped
+    assert "Analyst" in rig.looker_roles(hoarder)
+    assert len(rig.mutations()) == 1
+
+
 # --- departures ------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +335,14 @@ def test_a_departure_mark_does_not_stop_what_would_be_taken(rig: Rig, site: Site
     _mark_departed(rig, site, hoarder)
     apply(site, plan.run_id)
     assert "Analyst" not in rig.looker_roles(hoarder)
+
+
+def test_an_account_that_was_unlinked_after_the_plan_is_left_alone(rig: Rig, site: Site, leaver: str) -> None:
+    plan = plan_of(passes.plan(site))
+    links.unlink(site, "looker", leaver, note="it is a namesake's")
+    applied = apply(site, plan.run_id)
+    assert not rig.looker_user(leaver).is_disabled
+    assert [p for p in applied.problems if leaver in p and "the account is not theirs" in p]
 
 
 def _mark_departed(rig: Rig, site: Site, login: str) -> None:
@@ -439,6 +455,17 @@ def test_an_approval_is_used_once_and_not_for_the_same_thing_appearing_again(rig
         review.decide(site, [waiting(site, hoarder)], approve=True, note="")
         passes.sync(site)
         rig.world.looker.grant_role(rig.looker_user(hoarder).id, "Analyst")
+        assert about(plan_of(passes.sync(site)), hoarder).keys() == {State.WAITING}
+        assert "Analyst" in rig.looker_roles(hoarder)
+
+
+def test_an_approval_is_used_up_even_when_the_vendor_says_no(rig: Rig, hoarder: str) -> None:
+    with rig.open("observe") as site:
+        passes.plan(site)
+        review.decide(site, [waiting(site, hoarder)], approve=True, note="")
+        fault = rig.world.looker.break_("PUT /api/4.0/users/*/roles", "status", status=422, times=1)
+        assert passes.sync(site).troubles
+        assert fault.fired
         assert about(plan_of(passes.sync(site)), hoarder).keys() == {State.WAITING}
         assert "Analyst" in rig.looker_roles(hoarder)
 
