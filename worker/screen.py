@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -39,20 +39,22 @@ class Screen:
     def progress(self, text: str) -> None:
         """One step of something that takes a while."""
         if not self.as_json:
-            self.err.print(f"[dim]{escape(text)} …[/dim]" if self.err.is_terminal else escape(text))
+            self.err.print(f"[dim]{_safe(text)} …[/dim]" if self.err.is_terminal else _safe(text))
 
     def line(self, text: str = "", style: str = "") -> None:
-        self.out.print(escape(text), style=style or None)
+        self.out.print(_safe(text), style=style or None)
 
     def heading(self, text: str) -> None:
         self.out.print()
-        self.out.print(escape(text), style="bold")
+        self.out.print(_safe(text), style="bold")
 
     def trouble(self, text: str, label: str = "error") -> None:
-        self.err.print(f"[bold red]{label}:[/bold red] {escape(text)}")
+        self.err.print(f"[bold red]{_safe(label)}:[/bold red] {_safe(text)}")
 
     def json(self, data: Any) -> None:
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False, default=str) + "\n")
+        """Letters as they are; what a terminal might obey is written as JSON's own escapes."""
+        text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+        sys.stdout.write(_escaped(text, lambda c: json.dumps(c)[1:-1]) + "\n")
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """A table on a terminal; elsewhere one tab-separated line a row, which other tools can cut."""
@@ -62,9 +64,9 @@ class Screen:
             return
         table = Table(box=None, pad_edge=False, header_style="bold")
         for column in columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(_safe(column), overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*(_safe(cell) for cell in row))
         self.out.print(table)
 
     def outlook(self, outlook: Outlook) -> None:
@@ -101,16 +103,28 @@ class Screen:
             sign, style = _SIGNS[judged.state]
             key = judged.change.drift.key
             note = "" if judged.state is State.OPEN else f"  [{plan.fingerprints[key][:10]}: {judged.reason}]"
-            self.out.print(f"  [{style}]{sign}[/{style}] {escape(plan.sentences[key] + note)}")
+            self.out.print(f"  [{style}]{sign}[/{style}] {_safe(plan.sentences[key] + note)}")
         if len(shown) > SHOWN:
             self.line(f"  … and {len(shown) - SHOWN} more; --json and --out FILE have them all")
         self._listed("·", "dim", [plan.sentences[drift.key] for drift in standing])
 
     def _listed(self, sign: str, style: str, sentences: Sequence[str]) -> None:
         for sentence in sentences[:SHOWN]:
-            self.out.print(f"  [{style}]{sign}[/{style}] {escape(sentence)}")
+            self.out.print(f"  [{style}]{sign}[/{style}] {_safe(sentence)}")
         if len(sentences) > SHOWN:
             self.line(f"  … and {len(sentences) - SHOWN} more")
+
+
+def _safe(text: str) -> str:
+    """The last line of defence, wherever a text came from: no markup, and nothing that a terminal obeys or hides."""
+    return escape(_escaped(text, lambda c: f"\\u{ord(c):04x}"))
+
+
+def _escaped(text: str, escape_one: Callable[[str], str]) -> str:
+    lines = text.split("\n")
+    return "\n".join(
+        line if line.isprintable() else "".join(c if c.isprintable() else escape_one(c) for c in line) for line in lines
+    )
 
 
 def outlook_data(outlook: Outlook, *, strict: bool) -> dict[str, Any]:
