@@ -7,7 +7,7 @@ from worker.errors import TrueupError
 from worker.flows.pull import Read, discard, recognise, refuse_failed, shrinkage
 from worker.flows.site import Site
 from worker.ports import Check
-from worker.store import canaries, mirror
+from worker.store import mirror
 
 
 def observe(site: Site, name: str, *, accept_counts: bool = False) -> Read:
@@ -26,7 +26,7 @@ def observe(site: Site, name: str, *, accept_counts: bool = False) -> Read:
             shrink = site.loaded.settings.limits.shrink
             checks = [] if accept_counts else shrinkage(site, session, name, staged, {"accounts": shrink.accounts})
             wanted = site.loaded.settings.must_see_of(name)
-            missing = canaries.unseen(session, snapshot_id, accounts=wanted.accounts)
+            missing = mirror.unseen(session, snapshot_id, accounts=wanted.accounts)
         shown = ", ".join(quoted(m, 60) for m in missing)
         refuse_failed(name, [*checks, Check("must_see", not missing, f"not seen: {shown}")])
         with site.begin() as session:

@@ -15,7 +15,7 @@ from worker.core.render import counted, quoted
 from worker.errors import Refused, TrueupError
 from worker.flows.site import Site
 from worker.ports import Check, Source, Target, Wanted
-from worker.store import canaries, decisions, installations, mirror, people
+from worker.store import decisions, installations, mirror, people
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _wanted(site: Site, name: str) -> Wanted:
 def _seen(site: Site, session: Session, snapshot_id: uuid.UUID, name: str) -> list[Check]:
     """The canaries: people and groups that are there whenever a read is whole."""
     wanted = site.loaded.settings.must_see_of(name)
-    missing = canaries.unseen(session, snapshot_id, people=wanted.people, groups=wanted.groups)
+    missing = mirror.unseen(session, snapshot_id, people=wanted.people, groups=wanted.groups)
     shown = ", ".join(quoted(m, 60) for m in missing)
     return [Check("must_see", not missing, f"not seen: {shown}" if missing else "all seen")]
 
