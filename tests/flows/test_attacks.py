@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections.abc import Callable
@@ -14,11 +15,14 @@ from sqlalchemy import text
 from tests.flows.rig import Rig, interrupted
 from tests.flows.test_guards import about, plan_of
 from worker.core.guardrails import State
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Refused
 from worker.flows import links, passes, review
 from worker.flows.apply import apply
 from worker.flows.observe import observe
+from worker.flows.report import drift_report
 from worker.flows.site import Site
+from worker.ports import Step
+from worker.store import runs
 
 
 @pytest.fixture
@@ -154,3 +158,44 @@ def test_a_saved_plan_names_people_and_so_is_private(site: Site, tmp_path: Path)
     passes.save(site, passes.plan(site), file)
     assert file.stat().st_mode & 0o777 == 0o600
     assert passes.load_saved(file)["targets"].keys() == {"looker", "teamcity"}
+
+
+def test_a_dispute_that_a_departure_makes_urgent_cannot_be_waived_and_no_older_waiver_hides_it(
+    rig: Rig, site: Site
+) -> None:
+    passes.plan(site)
+    item = next(i for i in review.pending(site, "looker") if i.kind == "disputed" and "<" in i.sentence)
+    until_then = rig.clock().date() + dt.timedelta(days=20)
+    review.waive(site, item.handle, "ana", until_then, "we know")
+    assert passes.plan(site).standing()["waived"] == 1
+    rig.world.okta.deactivate(rig.okta_id(item.sentence.split("<")[-1].split(">")[0]))
+    later = passes.plan(site)
+    (now,) = [i for i in review.pending(site, "looker") if i.episode.id == item.episode.id]
+    assert "one of them has departed" in now.sentence
+    assert now.state == "standing"
+    assert later.standing()["waived"] == 0
+    (shown,) = [f for f in drift_report(site).findings if f.sentence == now.sentence]
+    assert shown.waiver is None
+    with pytest.raises(Refused, match="may be a departed person's"):
+        review.waive(site, now.handle, "ana", until_then, "we know")
+
+
+@pytest.mark.parametrize("target", ["looker", "teamcity"])
+def test_a_step_of_unknown_outcome_on_an_account_that_is_gone_holds_up_nothing(
+    rig: Rig, site: Site, target: str
+) -> None:
+    plan = plan_of(passes.plan(site), target)
+    account_id = next(j.change.drift.account_id for j in plan.judged if j.change.drift.account_id)
+    with site.begin() as session:
+        step = Step("disable" if target == "looker" else "mark", account_id, {"note": "x"}, (), "disable it")
+        runs.attempt(
+            session, run_id=plan.run_id, target=target, person_id="", position=1, step=step, owner="", fence=1,
+            now=rig.clock(),
+        )  # fmt: skip
+    if target == "looker":
+        rig.world.looker.instance.delete(rig.world.looker.instance.users[account_id])
+    else:
+        rig.world.teamcity.world.delete_user(rig.world.teamcity.world.users[int(account_id)])
+    after = passes.plan(site)
+    assert after.failures == []
+    assert after.settled == ["disable it: found not applied"]

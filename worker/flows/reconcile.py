@@ -267,7 +267,7 @@ class _Pass:
         facts = guards.circumstances(self._site, self._session, self._name, self._accounts, bystanders, self._catalogue)
         waivers = decisions.waivers(self._session, self._instance, self._now)
         everything = (*plan.standing, *(change.drift for change in plan.changes))
-        self._waived = {d.key for d in everything if _waiver_key(d) in waivers and d.cause is not Cause.DEPARTED}
+        self._waived = {d.key for d in everything if _waiver_key(d) in waivers and _waivable(d)}
         verdicts = {f: d.verdict == decisions.APPROVED for f, d in self._decisions.items()}
         return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived))
 
@@ -395,6 +395,11 @@ def task_of(change: Change, id: str) -> Task:
     """A change as the connector sees it."""
     fields = {change.drift.field: change.drift.after} if change.operation is Operation.UPDATE else {}
     return Task(id, change.operation, change.drift.entitlement, fields)
+
+
+def _waivable(drift: Drift) -> bool:
+    """Nobody accepts that somebody who has departed, or may be the one who has, can still get in."""
+    return drift.cause is not Cause.DEPARTED and not drift.urgent
 
 
 def _waiver_key(drift: Drift) -> tuple[str, str, str]:

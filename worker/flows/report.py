@@ -95,7 +95,7 @@ class _Desk:
         kind = DriftKind(episode.kind)
         change = self._changes.get(episode.id)
         waiver = self._waivers.get((episode.account_id, episode.entitlement, episode.kind))
-        if change is not None and change.cause == Cause.DEPARTED.name:
+        if episode.urgent or (change is not None and change.cause == Cause.DEPARTED.name):
             waiver = None  # a departure ends every waiver
         decision = self._verdicts.get(change.fingerprint) if change else None
         name, login = self._names.get(str(episode.person_id), ("", ""))

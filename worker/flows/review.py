@@ -123,6 +123,8 @@ def waive(site: Site, handle: str, owner: str, until: dt.date, note: str) -> Ite
         )
     if not item.episode.account_id:
         raise Refused("Only drift on an account can be waived; this is about the policy, so correct that.")
+    if item.episode.urgent:
+        raise Refused("That account may be a departed person's, so it cannot be waived; say whose it is.")
     if item.change is not None and item.change.cause == "DEPARTED":
         raise Refused("What a departed person still holds cannot be waived.")
     with site.begin() as session:
@@ -163,7 +165,7 @@ def _items(site: Site, session: Session, target: str) -> list[Item]:
         change = changes.get(episode.id)
         if change is not None and change.state not in REVIEWABLE:
             continue
-        is_waived = (episode.account_id, episode.entitlement, episode.kind) in waived
+        is_waived = not episode.urgent and (episode.account_id, episode.entitlement, episode.kind) in waived
         state = change.state if change else (State.WAIVED.value if is_waived else "standing")
         items.append(
             Item(
