@@ -113,7 +113,7 @@ class Org:
                 self._closed_until[bucket] = time.monotonic() + wait
 
     def _denied(self, reply: Reply, scope: str) -> Denied:
-        said = quoted(error_text(reply.content))
+        said = quoted(error_text(reply.text.encode()))
         app = self._credentials.client_id
         if reply.status == 401:
             cure = (
@@ -133,7 +133,7 @@ class Org:
         return Denied(f"{reply.call} is not allowed (403: {said}). {cure}")
 
     def _missing(self, reply: Reply, path: str) -> Missing | Misconfigured | Misshapen:
-        said = quoted(error_text(reply.content))
+        said = quoted(error_text(reply.text.encode()))
         if path in _ALWAYS_THERE:
             return Misconfigured(
                 f"{reply.call} was not found (404: {said}), though every org has it. Set `url` of {self.name} to the"

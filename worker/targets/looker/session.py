@@ -98,7 +98,8 @@ class Session:
                 timeout=settings.timeout,
                 first_pause=first_pause,
                 before_call=before_call,
-                error_text=self._said,
+                secrets=self._known_secrets,
+                error_text=_message,
             )
 
         self._door = open_rest(dict)
@@ -171,7 +172,7 @@ class Session:
             self._forget()
             reply = self._send(method, path, params, body, accept=(403,))
         if reply.status == 403:
-            raise Rejected(f"{reply.call} is not permitted (403: {quoted(self._said(reply.content))}).", 403)
+            raise Rejected(f"{reply.call} is not permitted (403: {quoted(_message(reply.text.encode()))}).", 403)
         if reply.content and "json" not in reply.headers.get("content-type", ""):
             raise Unknown(f"{reply.call} answered something other than JSON; it may or may not have happened.")
         self._local.reply = reply
@@ -199,13 +200,10 @@ class Session:
         with self._lock:
             self._auth.token = auth_token.AuthToken()
 
-    def _said(self, content: bytes) -> str:
-        """Looker's own words about an error, without our secrets, which a proxy's page might repeat."""
-        text = _message(content)
-        known = (self._settings.client_id, self._settings.client_secret)
-        for secret in (*(reference.reveal() for reference in known), self._auth.token.access_token):
-            text = text.replace(secret, "[secret]") if secret else text
-        return text
+    def _known_secrets(self) -> tuple[str, ...]:
+        """As they are now: a key may be rotated while we run."""
+        own = (self._settings.client_id, self._settings.client_secret)
+        return (*(reference.reveal() for reference in own), self._auth.token.access_token)
 
 
 def _message(content: bytes) -> str:
