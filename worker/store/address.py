@@ -82,6 +82,7 @@ def engine(url: URL, **options: Any) -> Engine:
     return create_engine(
         url,
         connect_args={**ours, "options": f"{limits} {given}".strip()},
+        hide_parameters=True,  # they name people, and a fault of ours ends in a file that stays
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         **options,
