@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from worker.core.drift import Cause, Drift, DriftKind
 from worker.core.identity import Account, Catalogue, CatalogueItem, Entitlement
 from worker.core.plan import CURES, TAKING, Change, Gate, GateTable, Means, Operation, Plan, make_plan, phase
-from worker.settings.model import PRESETS, Gates, Mode, Settings
 
 K, C, Op = DriftKind, Cause, Operation
 ANALYST, ADMIN = Entitlement("role", "5"), Entitlement("role", "2")
@@ -150,25 +149,6 @@ def test_what_the_connector_leaves_to_hands_is_manual_and_says_how() -> None:
     assert change(drift(K.EXCESS_ENTITLEMENT), by_hand).gate is Gate.AUTO
 
 
-OBSERVE = dict.fromkeys(Operation, Gate.REVIEW)
-REVIEW = {**OBSERVE, Op.GRANT: Gate.AUTO, Op.UPDATE: Gate.AUTO}
-ENFORCE = {**dict.fromkeys(Operation, Gate.AUTO), Op.CREATE: Gate.REVIEW, Op.ENABLE: Gate.REVIEW}
-
-
-def test_a_mode_is_a_preset_of_the_gates_and_the_default_does_nothing_by_itself() -> None:
-    assert PRESETS == {Mode.OBSERVE: OBSERVE, Mode.REVIEW: REVIEW, Mode.ENFORCE: ENFORCE}
-    bare = Settings(sources={"okta": {}}, targets={"looker": {}})
-    assert bare.gate_table() == GateTable(OBSERVE, Gate.REVIEW)
-
-
-def test_single_gates_lie_over_the_mode() -> None:
-    settings = Settings(
-        sources={"okta": {}}, targets={"looker": {}}, mode=Mode.ENFORCE,
-        gates=Gates(revoke=Gate.REVIEW, create=Gate.AUTO, privileged="manual"),
-    )  # fmt: skip
-    assert settings.gate_table() == GateTable({**ENFORCE, Op.REVOKE: Gate.REVIEW, Op.CREATE: Gate.AUTO}, Gate.MANUAL)
-
-
 # --- order -----------------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +272,7 @@ def test_a_fingerprint_does_not_depend_on_names_gates_or_the_order_of_what_an_ac
         means(), accounts={"7": replace(account("7"), login="new", profile={"name": "New"})}, catalogue=Catalogue()
     )
     assert change(ONE, renamed).fingerprint("i") == change(ONE).fingerprint("i")
-    observed = means(gates=GateTable(OBSERVE))
+    observed = means(gates=GateTable(dict.fromkeys(Operation, Gate.REVIEW)))
     assert change(ONE, observed).fingerprint("i") == change(ONE).fingerprint("i")
     one, other = (
         change(drift(K.MISSING_ACCOUNT), means(created=held)) for held in ((ANALYST, ADMIN), (ADMIN, ANALYST))

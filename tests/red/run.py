@@ -26,24 +26,17 @@ GROUPS: dict[str, tuple[Mutant, ...]] = {"core": core.MUTANTS, "flows": flows.MU
 SMALL = ("hypothesis", "pydantic", "yaml")
 LARGE = ("sqlmodel", "alembic.command", "httpx", "uvicorn", "starlette", "jsonschema_rs", "rfc8785", "looker_sdk")
 LIBRARIES = {"core": SMALL, "flows": (*SMALL, *LARGE)}
-OPTIONS = [
-    "-q",
-    "--assert=plain",
-    "-p",
-    "no:cacheprovider",
-    "--import-mode=append",
-    f"--rootdir={ROOT}",
-    f"-c{ROOT / 'pyproject.toml'}",
-]
+OPTIONS = ["-q", "--assert=plain", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={ROOT}", "-c/dev/null"]
+ALSO = {"core": ("--noconftest",), "flows": ("-p", "pytest_timeout", "--timeout=120")}
 
 
 def main(group: str, part: int, parts: int) -> None:
     """Every `parts`-th edit of the group, from `part` on."""
     sys.dont_write_bytecode = True
+    os.environ["CI"] = "true"  # hypothesis then tries the same examples each time
     for name in LIBRARIES[group]:
         importlib.import_module(name)
     assert "worker" not in sys.modules, "the product is imported from the copy, in the fork"
-    alone = ["--noconftest"] if group == "core" else []
     mutants = GROUPS[group][part::parts]
     with tempfile.TemporaryDirectory(prefix="trueup-red-") as folder:
         copy = Path(folder)
@@ -51,7 +44,7 @@ def main(group: str, part: int, parts: int) -> None:
             shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
             compileall.compile_dir(copy / package, quiet=1)  # an edit makes its file newer than what is compiled here
         untouched = sorted({m.test for m in mutants}) if group == "core" else [mutants[0].test]
-        _tell("nothing", _verdict(copy, untouched, alone))
+        _tell("nothing", _verdict(copy, untouched, ALSO[group]))
         for mutant in mutants:
             file = copy / "worker" / mutant.file
             sound = file.read_text(encoding="utf-8")
@@ -59,7 +52,7 @@ def main(group: str, part: int, parts: int) -> None:
                 _tell(mutant.guard, f"{mutant.file} has {mutant.old!r} {sound.count(mutant.old)} times, not once")
                 continue
             file.write_text(sound.replace(mutant.old, mutant.new), encoding="utf-8")
-            _tell(mutant.guard, _verdict(copy, [mutant.test], alone))
+            _tell(mutant.guard, _verdict(copy, [mutant.test], ALSO[group]))
             file.write_text(sound, encoding="utf-8")
 
 
@@ -76,6 +69,7 @@ def _verdict(copy: Path, tests: Sequence[str], options: Sequence[str]) -> str:
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         os.environ["PYTHONPATH"] = f"{copy}:{ROOT}"
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(copy / "examples")
         code = 9
         try:
