@@ -156,6 +156,29 @@ def test_a_block_stops_and_reaps_the_server_that_it_started(state: Path) -> None
     assert not is_a_process(pid)
 
 
+def test_whoever_started_it_does_not_stop_it_while_another_uses_it(state: Path) -> None:
+    """Two commands at once: the first to come is the first to go."""
+    with ExitStack() as first, ExitStack() as second:
+        first.enter_context(embedded.running(state))
+        server = second.enter_context(embedded.running(state))
+        first.close()
+        assert ask(server.worker_url, "SELECT 1") == [(1,)]
+        pid = postmaster(server)
+    assert not is_a_process(pid)
+
+
+def test_what_a_killed_process_left_running_is_stopped_by_the_next_one(state: Path) -> None:
+    command = (
+        "import os, sys, pathlib; from worker import embedded\n"
+        "with embedded.running(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", command, str(state)], check=False, timeout=60)
+    with embedded.running(state) as server:
+        assert ask(server.worker_url, "SELECT 1") == [(1,)]
+    with pytest.raises(psycopg.OperationalError):
+        ask(server.worker_url, "SELECT 1")
+
+
 def test_the_server_outlives_ctrl_c_and_whoever_started_it(state: Path) -> None:
     code = f"{START}; print('started', flush=True); sys.stdin.read()"
     pipe = subprocess.PIPE

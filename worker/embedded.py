@@ -83,24 +83,32 @@ def start(state: Path | None = None) -> Embedded:
     """Start the server of this state folder, or find it running; any number of processes may call this at once."""
     place = _place(state)
     _ensure_running(place)
+    place.passing.unlink(missing_ok=True)
     return _embedded(place)
 
 
 def stop(state: Path | None = None) -> None:
     """Stop the server of this state folder, wait until it is gone, and be content if it was not running."""
-    _stop(_place(state))
+    place = _place(state)
+    with _turn(place):
+        _stop(place)
 
 
 @contextmanager
 def running(state: Path | None = None) -> Iterator[Embedded]:
-    """A server for the length of a block; one that ran before it goes on after it."""
+    """A server for the length of a block. Whoever is the last to leave such a block stops it, and not whoever started
+    it: others may be in the middle of their work. One that `start` started goes on."""
     place = _place(state)
-    started_here = _ensure_running(place)
-    try:
-        yield _embedded(place)
-    finally:
-        if started_here:
-            _stop(place)
+    with _open_private(place.folder / "users.lock") as users:
+        _wait_until(lambda: _locks(users, fcntl.LOCK_SH), f"Another process is stopping PostgreSQL in {place.folder}.")
+        if _ensure_running(place):
+            place.passing.touch(0o600)
+        try:
+            yield _embedded(place)
+        finally:
+            with _turn(place):
+                if place.passing.exists() and _locks(users):
+                    _stop(place)
 
 
 class _As(TypedDict, total=False):
@@ -159,6 +167,11 @@ class _Place:
     @property
     def life(self) -> Path:
         return self.folder / "postgres.life"
+
+    @property
+    def passing(self) -> Path:
+        """Is there while the server runs for those who use it, and for nothing else."""
+        return self.folder / "postgres.passing"
 
 
 def _place(state: Path | None) -> _Place:
@@ -259,9 +272,9 @@ def _turn(place: _Place) -> Iterator[None]:
         yield
 
 
-def _locks(file: BinaryIO) -> bool:
+def _locks(file: BinaryIO, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -313,15 +326,16 @@ def _ensure_running(place: _Place) -> bool:
 
 
 def _stop(place: _Place) -> None:
-    with _turn(place):
-        if not _settled(place):
-            return
-        with suppress(FileNotFoundError, ProcessLookupError):  # it went by itself just now
-            # Postgres calls this a fast stop: sessions are rolled back and the data is made whole on disk.
-            os.kill(_postmaster(place), signal.SIGINT)
-        _wait_until(lambda: not _lives(place), f"PostgreSQL in {place.folder} does not stop.")
-        if place.sockets.parent != place.folder:
-            shutil.rmtree(place.sockets)
+    """Only in our turn."""
+    place.passing.unlink(missing_ok=True)
+    if not _settled(place):
+        return
+    with suppress(FileNotFoundError, ProcessLookupError):  # it went by itself just now
+        # Postgres calls this a fast stop: sessions are rolled back and the data is made whole on disk.
+        os.kill(_postmaster(place), signal.SIGINT)
+    _wait_until(lambda: not _lives(place), f"PostgreSQL in {place.folder} does not stop.")
+    if place.sockets.parent != place.folder:
+        shutil.rmtree(place.sockets)
 
 
 def _programs(place: _Place) -> Path:
