@@ -442,6 +442,7 @@ DAMAGES: Mapping[str, Callable[[str], str]] = {
     "empty": lambda text: "",
     "a list": lambda text: "[]",
     "something else": lambda text: '{"format": "something else"}',
+    "most of it missing": lambda text: json.dumps({"format": json.loads(text)["format"]}),
 }
 
 
