@@ -750,5 +750,5 @@ def test_a_plan_that_cannot_be_written_or_read_says_where(rig: Rig, site: Site, 
     with pytest.raises(TrueupError, match="cannot be written to"):
         passes.save(site, outlook, tmp_path / "nowhere" / "plan.json")
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(TrueupError, match="is not a plan of this Trueup"):
+    with pytest.raises(TrueupError, match="is not a whole plan of this Trueup"):
         passes.load_saved(tmp_path / "other.json")
