@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -30,12 +31,17 @@ app.add_typer(record.report_app, name="report")
 app.add_typer(record.audit_app, name="audit")
 app.add_typer(setup.db, name="db")
 
+_BY_CTRL_C = 130  # what typer makes of it, and says nothing
+
 
 def main() -> None:
     """Run the command; every error ends in one message on standard error and exit code 1."""
     screen = Screen()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us politely finds us as tidy as Ctrl-C does
     try:
         code = app(standalone_mode=False)
+        if code == _BY_CTRL_C:
+            raise KeyboardInterrupt
     except TrueupError as error:
         screen.trouble(str(error))
         code = 1
