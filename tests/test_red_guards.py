@@ -16,39 +16,28 @@ from tests.conftest import Database, dsn
 from tests.red import core, flows
 
 ROOT = Path(__file__).parents[1]
-AT_ONCE = 2
+PARTS = 2  # of a group, for as many cores; each costs the imports anew
 
 
-def _verdicts(group: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """What became of each guard's test when the guard was off, by guard."""
-    command = [sys.executable, "-m", "tests.red.run", group]
-    running = [
-        subprocess.Popen([*command, str(part), str(AT_ONCE)], stdout=subprocess.PIPE, cwd=ROOT, env=dict(environment))
-        for part in range(AT_ONCE)
-    ]
-    told = [json.loads(line) for process in running for line in process.communicate()[0].splitlines()]
-    assert [process.returncode for process in running] == [0] * AT_ONCE
-    assert [one["verdict"] for one in told if one["guard"] == "nothing"] == ["green"] * AT_ONCE, told
+def verdicts(group: str, part: int, environment: Mapping[str, str]) -> dict[str, str]:
+    """By guard, what became of its test when the guard was off; "nothing" is the product as it is."""
+    command = [sys.executable, "-m", "tests.red.run", group, str(part), str(PARTS)]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, cwd=ROOT, env=dict(environment), check=True)
+    told = [json.loads(line) for line in ended.stdout.splitlines()]
     return {one["guard"]: one["verdict"] for one in told}
 
 
-@pytest.fixture(scope="module")
-def core_verdicts() -> dict[str, str]:
-    return _verdicts("core", os.environ)
-
-
-@pytest.fixture(scope="module")
-def flows_verdicts(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
-    """The tests run in this session's database server, on copies of a template of their own."""
+@pytest.fixture
+def server(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
+    """Variables that lead to this session's database server, and to a template that other processes may copy."""
     template = f"trueup_red_{os.getpid()}"
     with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{template}" TEMPLATE "{_migrated}"')
-        server = {
+        yield {
             "TRUEUP_DATABASE_URL": database.worker_url,
             "TRUEUP_OWNER_DATABASE_URL": database.owner_url,
             "TRUEUP_TEST_TEMPLATE": template,
         }
-        yield _verdicts("flows", {**os.environ, **server})
         connection.execute(f'DROP DATABASE "{template}"')
 
 
@@ -57,13 +46,15 @@ def test_every_guard_has_a_name_of_its_own() -> None:
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("guard", [mutant.guard for mutant in core.MUTANTS])
-def test_when_it_is_switched_off_a_test_of_the_core_is_red(core_verdicts: dict[str, str], guard: str) -> None:
-    assert core_verdicts[guard] == "red"
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_guard_of_the_core_that_is_switched_off_makes_its_test_red(part: int) -> None:
+    expected = {mutant.guard: "red" for mutant in core.MUTANTS[part::PARTS]}
+    assert verdicts("core", part, os.environ) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("guard", [mutant.guard for mutant in flows.MUTANTS])
-def test_when_it_is_switched_off_a_test_of_a_flow_is_red(flows_verdicts: dict[str, str], guard: str) -> None:
-    assert flows_verdicts[guard] == "red"
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_guard_of_a_flow_that_is_switched_off_makes_its_test_red(server: dict[str, str], part: int) -> None:
+    expected = {mutant.guard: "red" for mutant in flows.MUTANTS[part::PARTS]}
+    assert verdicts("flows", part, {**os.environ, **server}) == {"nothing": "green", **expected}
