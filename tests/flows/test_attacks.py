@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -19,6 +21,7 @@ from worker.errors import Misconfigured, Refused
 from worker.flows import links, passes, review
 from worker.flows.apply import apply
 from worker.flows.observe import observe
+from worker.flows.pull import Read, pull
 from worker.flows.report import drift_report
 from worker.flows.site import Site
 from worker.ports import Step
@@ -199,3 +202,44 @@ def test_a_step_of_unknown_outcome_on_an_account_that_is_gone_holds_up_nothing(
     after = passes.plan(site)
     assert after.failures == []
     assert after.settled == ["disable it: found not applied"]
+
+
+@pytest.mark.parametrize(("name", "read"), [("okta", pull), ("looker", observe)], ids=["a source", "a target"])
+def test_a_second_reader_says_so_and_leaves_the_first_one_alone(
+    rig: Rig, site: Site, name: str, read: Callable[[Site, str], Read]
+) -> None:
+    said: list[str] = []
+
+    def come_second() -> None:
+        with rig.open("enforce", baselines=False) as other, pytest.raises(Refused) as caught:
+            read(other, name)
+        said.append(str(caught.value))
+
+    read(_read_slowly(site, name, come_second), name)
+    assert said == [f"Another Trueup is reading {name} just now; wait for it, then run this again."]
+    read(site, name)
+
+
+def _read_slowly(site: Site, name: str, happen: Callable[[], object]) -> Site:
+    """The same site, in which `happen()` is called after the first page of a connector."""
+
+    class Slow:
+        def __init__(self, connector: Any) -> None:
+            self._connector = connector
+
+        def __getattr__(self, asked: str) -> Any:
+            return getattr(self._connector, asked)
+
+        def read(self, wanted: Any) -> Iterator[Any]:
+            return self._slowly(self._connector.read(wanted))
+
+        def observe(self) -> Iterator[Any]:
+            return self._slowly(self._connector.observe())
+
+        def _slowly(self, pages: Iterator[Any]) -> Iterator[Any]:
+            yield next(pages)
+            happen()
+            yield from pages
+
+    slow: Any = {n: Slow(c) if n == name else c for n, c in {**site.sources, **site.targets}.items()}
+    return replace(site, sources={n: slow[n] for n in site.sources}, targets={n: slow[n] for n in site.targets})

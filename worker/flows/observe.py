@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from sqlmodel import Session
+
 from worker.core.render import counted, quoted
 from worker.errors import TrueupError
-from worker.flows.pull import Read, discard, recognise, refuse_failed, shrinkage
+from worker.flows.pull import Read, discard, recognise, refuse_failed, shrinkage, sole_reader
 from worker.flows.site import Site
 from worker.ports import Check
 from worker.store import mirror
@@ -12,14 +16,20 @@ from worker.store import mirror
 
 def observe(site: Site, name: str, *, accept_counts: bool = False) -> Read:
     """The same straight line as a pull, for a target. Raises whatever stopped it; then nothing became current."""
+    recognise(site, name, site.targets[name])
+    with sole_reader(site, name) as still:
+        return _observe(site, name, still, accept_counts)
+
+
+def _observe(site: Site, name: str, still: Callable[[Session], object], accept_counts: bool) -> Read:
     target = site.targets[name]
-    recognise(site, name, target)
     with site.begin() as session:
         snapshot_id = mirror.start_snapshot(session, name, site.now())
     site.say(f"Observing {name}")
     try:
         for page in target.observe():
             with site.begin() as session:
+                still(session)
                 mirror.stage_target(session, snapshot_id, name, page)
         with site.begin() as session:
             staged = mirror.staged_counts(session, snapshot_id)

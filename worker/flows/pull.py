@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -15,7 +16,9 @@ from worker.core.render import counted, quoted
 from worker.errors import Refused, TrueupError
 from worker.flows.site import Site
 from worker.ports import Check, Source, Target, Wanted
-from worker.store import decisions, installations, mirror, people
+from worker.store import decisions, installations, leases, mirror, people
+
+PAGE_CLAIM = dt.timedelta(minutes=30)  # longer than a page takes with all its repeats
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +37,20 @@ def pull(site: Site, name: str, *, accept_counts: bool = False) -> Read:
 
     Raises whatever stopped it; then nothing became current, and whoever the source knows loses nothing.
     """
+    recognise(site, name, site.sources[name])
+    with sole_reader(site, name) as still:
+        return _pull(site, name, still, accept_counts)
+
+
+def _pull(site: Site, name: str, still: Callable[[Session], object], accept_counts: bool) -> Read:
     source = site.sources[name]
-    recognise(site, name, source)
     with site.begin() as session:
         snapshot_id = mirror.start_snapshot(session, name, site.now())
     site.say(f"Reading {name}")
     try:
         for page in source.read(_wanted(site, name)):
             with site.begin() as session:
+                still(session)
                 mirror.stage_source(session, snapshot_id, name, page)
         with site.begin() as session:
             vanished = people.vanished_ids(session, snapshot_id, name)
@@ -64,6 +73,21 @@ def pull(site: Site, name: str, *, accept_counts: bool = False) -> Read:
         raise
     site.say(f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}")
     return Read(name, snapshot_id, counts)
+
+
+@contextmanager
+def sole_reader(site: Site, name: str) -> Iterator[Callable[[Session], object]]:
+    """One reading of a connector at a time: a second would set aside what the first has staged, and a third that of the
+    second. Yields what says, page by page, that we are still at it. Raises Refused for whoever comes second."""
+    with site.begin() as session:
+        held = leases.take(session, f"read {name}", site.owner, site.now(), PAGE_CLAIM)
+    if held is None:
+        raise Refused(f"Another Trueup is reading {name} just now; wait for it, then run this again.")
+    try:
+        yield lambda session: leases.renew(session, held, site.now(), PAGE_CLAIM)
+    finally:
+        with site.begin() as session:
+            leases.release(session, held)
 
 
 def recognise(site: Site, name: str, connector: Source | Target) -> None:
