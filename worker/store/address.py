@@ -108,4 +108,4 @@ def translated(error: DBAPIError | psycopg.Error, url: URL, committing: bool = F
     for words, meaning in _WRONG_SETTINGS.items():
         if cause.sqlstate is None and words in str(cause):
             return Misconfigured(f"{where} refuses us: {meaning}. Correct the database URL ({_VARIABLES}).")
-    return Unavailable(f"{where} cannot be reached or broke off ({said}); is it up, and is the URL right ({_VARIABLES})?")
+    return Unavailable(f"{where} cannot be reached or broke off ({said}). Is it up, and its URL right ({_VARIABLES})?")
