@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
-from worker.core.guardrails import State
+from worker.core.findings import HANDLE
+from worker.core.guardrails import ASK, Judged, State
 from worker.core.render import counted, quoted
 from worker.flows.passes import Outlook
 from worker.flows.reconcile import Reconciled
@@ -56,18 +60,18 @@ class Screen:
         text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
         sys.stdout.write(_escaped(text, lambda c: json.dumps(c)[1:-1]) + "\n")
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """A table on a terminal; elsewhere one tab-separated line a row, which other tools can cut."""
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, texts: int = 1, empty: str = "") -> None:
+        """A table on a terminal, or a paragraph for each row where it would not fit, its last `texts` cells below the
+        others; elsewhere one tab-separated line a row, which other tools can cut. `empty` is said instead of no rows.
+        """
         if not self.out.is_terminal:
             for row in rows:
                 sys.stdout.write("\t".join(quoted(cell, 2000) for cell in row) + "\n")
-            return
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            table.add_column(_safe(column), overflow="fold")
-        for row in rows:
-            table.add_row(*(_safe(cell) for cell in row))
-        self.out.print(table)
+        elif rows:
+            fits = _fits(columns, rows, self.out.width)
+            self.out.print(_grid(columns, rows) if fits else _paragraphs(rows, texts), soft_wrap=False)
+        if empty and not rows:
+            self.line(empty) if self.out.is_terminal else self.progress(empty)
 
     def outlook(self, outlook: Outlook) -> None:
         """A whole pass: what was settled, each target's plan, what was applied, troubles, and the counting sentence."""
@@ -88,6 +92,18 @@ class Screen:
         self.out.print()
         self.line(outlook.closing_line(), "bold")
 
+    def next_steps(self, outlook: Outlook) -> None:
+        """What somebody can do about what is open, in the commands that do it."""
+        states = {judged.state for plan in outlook.plans for judged in plan.judged}
+        if State.OPEN in states and not outlook.applied:
+            self.line("To make what has → before it: `trueup sync`.")
+        if State.WAITING in states:
+            self.line(
+                "To decide about what has ? before it: `trueup review show`, `approve`, `reject` or `waive HANDLE`."
+            )
+        if outlook.standing()["disputed"] and not outlook.applied:
+            self.line("To say whose a disputed account is: `trueup link PERSON TARGET ACCOUNT`.")
+
     def _plan(self, plan: Reconciled, *, applied: bool) -> None:
         shown = [j for j in plan.judged if not (applied and j.state is State.OPEN)]
         standing = () if applied else plan.standing  # whoever applies has seen the plan; `review list` has them all
@@ -102,7 +118,7 @@ class Screen:
         for judged in shown[:SHOWN]:
             sign, style = _SIGNS[judged.state]
             key = judged.change.drift.key
-            note = "" if judged.state is State.OPEN else f"  [{plan.fingerprints[key][:10]}: {judged.reason}]"
+            note = _note(judged, plan.fingerprints[key][:HANDLE])
             self.out.print(f"  [{style}]{sign}[/{style}] {_safe(plan.sentences[key] + note)}")
         if len(shown) > SHOWN:
             self.line(f"  … and {len(shown) - SHOWN} more; --json and --out FILE have them all")
@@ -113,6 +129,38 @@ class Screen:
             self.out.print(f"  [{style}]{sign}[/{style}] {_safe(sentence)}")
         if len(sentences) > SHOWN:
             self.line(f"  … and {len(sentences) - SHOWN} more")
+
+
+def _note(judged: Judged, handle: str) -> str:
+    """The handle, and what the sign before the line does not say. A guard says the cure once, below."""
+    if judged.state is State.OPEN:
+        return ""
+    reason = judged.reason.partition("; ")[0] if judged.state is State.WITHHELD else judged.reason
+    return f"  [{handle}]" if judged.state is State.WAITING and reason == ASK else f"  [{handle}: {reason}]"
+
+
+def _fits(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> bool:
+    """Whether each row has room on one line, two blanks between its cells."""
+    widest = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    return sum(widest) + 2 * (len(widest) - 1) <= width
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(_safe(column), no_wrap=True)
+    for row in rows:
+        table.add_row(*(_safe(cell) for cell in row))
+    return table
+
+
+def _paragraphs(rows: Sequence[Sequence[str]], texts: int) -> RenderableType:
+    """What names a row comes first, on a line of its own; then its sentences, wrapped and set in."""
+    lines: list[RenderableType] = []
+    for row in rows:
+        lines.append(Text.from_markup(_safe("  ".join(row[:-texts])), style="bold", overflow="fold"))
+        lines += [Padding(Text.from_markup(_safe(text)), (0, 0, 0, 4)) for text in row[-texts:] if text]
+    return Group(*lines)
 
 
 def _safe(text: str) -> str:

@@ -31,12 +31,17 @@ def plan(
     strict: StrictOption = False,
 ) -> None:
     """Read everything and say what would be done; nothing is changed."""
+    if out is not None:
+        passes.refuse_overwriting(out)
     screen = Screen(as_json)
     with open_site(settings, actor, screen) as site:
         outlook = passes.plan(site)
         if out is not None:
             passes.save(site, outlook, out)
-    raise typer.Exit(_told(screen, outlook, strict))
+    code = _told(screen, outlook, strict)
+    if out is not None and not as_json:
+        screen.line(f"Saved: `trueup apply {out}` makes what is open in it, and nothing else.")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -47,7 +52,10 @@ def apply(
     as_json: JsonOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Plan afresh, and make only what the saved plan (or else the last plan) shows as well."""
+    """Plan afresh, and make only what an earlier plan shows as well.
+
+    That is the saved one, or else the last one. It opens no gate.
+    """
     screen = Screen(as_json)
     with open_site(settings, actor, screen) as site:
         saved = passes.load_saved(file) if file is not None else passes.last_plan(site)
@@ -70,11 +78,11 @@ def sync(
 
 
 def _told(screen: Screen, outlook: Outlook, strict: bool) -> int:
-    assert isinstance(outlook, Outlook)
     if screen.as_json:
         screen.json(outlook_data(outlook, strict=strict))
     else:
         screen.outlook(outlook)
+        screen.next_steps(outlook)
     return outlook.exit_code(strict=strict)
 
 

@@ -35,6 +35,7 @@ def link(
     screen = Screen()
     with open_site(settings, actor, screen) as site:
         screen.line(links.link(site, person, target, account, secondary=secondary, note=note))
+    screen.line("`trueup plan` shows what follows from it.")
 
 
 @app.command()
@@ -45,10 +46,14 @@ def unlink(
     settings: SettingsOption = DEFAULT_SETTINGS,
     actor: ActorOption = "",
 ) -> None:
-    """Say that an account is not whose we thought; it is never linked to them by itself again."""
+    """Say that an account is not whose we thought.
+
+    It is never linked to them by itself again.
+    """
     screen = Screen()
     with open_site(settings, actor, screen) as site:
         screen.line(links.unlink(site, target, account, note=note))
+    screen.line("`trueup plan` shows what follows from it.")
 
 
 @app.command()
@@ -59,7 +64,7 @@ def why(
     actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Explain a person in five steps: found, correlated, which rules, desired, observed."""
+    """Explain a person: found, correlated, rules, desired, observed."""
     screen = Screen(as_json)
     with open_site(settings, actor, screen) as site:
         told = explain(site, person, entitlement)

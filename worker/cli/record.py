@@ -16,25 +16,35 @@ from worker.cli.options import (
     JsonOption,
     OutOption,
     SettingsOption,
+    moment,
     open_site,
+    show_help,
 )
 from worker.core.render import quoted
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Refused
 from worker.flows import trail
 from worker.flows.report import drift_report
 from worker.private import writing
 from worker.screen import Screen
 
-audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read, verify, export, forget.")
-report_app = typer.Typer(no_args_is_help=True, help="Reports for administrators and auditors.")
+audit_app = typer.Typer(
+    invoke_without_command=True, callback=show_help, help="The audit trail: read, verify, export, forget."
+)
+report_app = typer.Typer(
+    invoke_without_command=True, callback=show_help, help="Reports for administrators and auditors."
+)
 
 
 @audit_app.command("list")
 def audit_list(
     person: Annotated[str, typer.Option("--person", help="Only what concerns them.")] = "",
     run: Annotated[uuid.UUID | None, typer.Option("--run", help="Only this run.")] = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only entries of this kind.")] = None,
-    since: Annotated[dt.datetime | None, typer.Option("--since", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option("--kind", help="Only entries of this kind, as the list shows it.")
+    ] = None,
+    since: Annotated[
+        dt.datetime | None, typer.Option("--since", parser=moment, metavar="TIME", help="A day, or a time; UTC.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many, the newest.")] = 50,
     settings: SettingsOption = DEFAULT_SETTINGS,
     actor: ActorOption = "",
@@ -50,6 +60,7 @@ def audit_list(
     screen.table(
         ["number", "when (UTC)", "who", "what", "details"],
         [(str(e.number), f"{e.at:%Y-%m-%d %H:%M:%S}", e.actor, e.kind, trail.sentence(e)) for e in entries],
+        empty="No entry fits.",
     )
 
 
@@ -98,9 +109,12 @@ def audit_forget(
     settings: SettingsOption = DEFAULT_SETTINGS,
     actor: ActorOption = "",
 ) -> None:
-    """Erase what names a person who has left, for good; entries stay, and the chain still verifies."""
+    """Erase what names a person who has left.
+
+    It cannot be undone. Entries stay, and the chain still verifies.
+    """
     if not yes:
-        typer.confirm(f"Erase everything that names {quoted(person, 80)}? It cannot be undone.", abort=True)
+        _ask(f"Erase everything that names {quoted(person, 80)}? It cannot be undone.")
     screen = Screen()
     with open_site(settings, actor, screen) as site:
         person_id, gone = trail.forget(site, person)
@@ -112,6 +126,17 @@ def audit_forget(
         screen.line(f"Still shown by {', '.join(gone.shown_by)}: delete them there, and what is left goes with time.")
 
 
+def _ask(question: str) -> None:
+    """Raises Refused unless somebody says yes."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as error:
+        typer.echo(err=True)  # the question's line is still open
+        raise Refused("Nobody answered, so nothing was erased; where nobody can, say --yes.") from error
+    if not agreed:
+        raise Refused("Nothing was erased.")
+
+
 @report_app.command("drift")
 def report_drift(
     form: Annotated[str, typer.Option("--format", help="html, csv or json.")] = "html",
@@ -119,7 +144,7 @@ def report_drift(
     settings: SettingsOption = DEFAULT_SETTINGS,
     actor: ActorOption = "",
 ) -> None:
-    """What stands open, since when and whose it is, for administrators to review."""
+    """What stands open, since when, and whose it is."""
     renderings = {"html": report.html, "csv": report.csv, "json": report.json}
     if form not in renderings:
         raise Misconfigured(f"There is no format {form!r}; write one of {', '.join(renderings)}.")

@@ -26,7 +26,10 @@ def try_policy(
     settings: SettingsOption = DEFAULT_SETTINGS,
     as_json: JsonOption = False,
 ) -> None:
-    """Try the policy on sample people, for the CI of a policy repository. Needs no network and no database."""
+    """Try the policy on sample people.
+
+    For the CI of a policy repository: it needs no network and no database.
+    """
     screen = Screen(as_json)
     loaded = load(settings)
     results = run_policy_tests(loaded, file, loaded.settings.today(wiring.utc_now()))
@@ -50,12 +53,20 @@ def try_policy(
 def sandbox(
     size: Annotated[int, typer.Option("--size", min=12, max=100_000, help="How many people work there.")] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Another number makes another company.")] = 1,
-    port: Annotated[int, typer.Option("--port", help="Okta's port; Looker and TeamCity take the next two.")] = 8200,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", min=0, max=65_533, help="Okta's port; Looker and TeamCity take the next two. 0: any three."
+        ),
+    ] = 8200,
     folder: Annotated[Path, typer.Option("--folder", help="Where to write trueup.yaml and sandbox.env.")] = Path(
         "sandbox"
     ),
 ) -> None:
-    """Serve local Okta, Looker and TeamCity servers with a made-up company, for rehearsing a policy."""
+    """Serve an Okta, a Looker and a TeamCity to rehearse on.
+
+    A made-up company is in them. Nothing leaves 127.0.0.1, and nothing is kept when it ends.
+    """
     from worker import rehearsal
 
     rehearsal.serve(Screen(), size=size, seed=seed, port=port, folder=folder)
@@ -65,7 +76,7 @@ def sandbox(
 def demo(
     size: Annotated[int, typer.Option("--size", min=50, max=5_000, help="How many people work there.")] = 200,
 ) -> None:
-    """Show the whole thing on a made-up company, with the default guards; takes half a minute."""
+    """Show the whole job on a made-up company in half a minute."""
     from worker import rehearsal
 
     rehearsal.demo(Screen(), size)

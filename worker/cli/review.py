@@ -14,13 +14,18 @@ from worker.cli.options import (
     JsonOption,
     NoteOption,
     SettingsOption,
+    day,
     open_site,
+    show_help,
 )
+from worker.core.guardrails import ASK
 from worker.core.render import age
 from worker.flows import review
 from worker.screen import Screen
 
-app = typer.Typer(no_args_is_help=True, help="What waits for a human: look, approve, reject, waive.")
+app = typer.Typer(
+    invoke_without_command=True, callback=show_help, help="What waits for a human: look, approve, reject, waive."
+)
 
 
 @app.command("list")
@@ -39,10 +44,10 @@ def review_list(
         return
     screen.table(
         ["handle", "state", "age", "what", "why it stands"],
-        [(i.handle, i.state, age(i.age), i.sentence, i.reason) for i in items],
+        [(i.handle, i.state, age(i.age), i.sentence, i.reason if i.reason != ASK else "") for i in items],
+        texts=2,
+        empty="Nothing waits for a human.",
     )
-    if not items:
-        screen.line("Nothing waits for a human.")
 
 
 @app.command("show")
@@ -60,8 +65,15 @@ def review_show(
         screen.json(details)
         return
     for name, value in details.items():
-        shown = "\n    ".join(["", *value]) if isinstance(value, list) else str(value)
-        screen.line(f"{name}: {shown}")
+        if value and name not in _FOR_MACHINES:
+            screen.line(f"{name}: {'; '.join(value)}" if isinstance(value, list) else f"{name}: {_words(value)}")
+
+
+_FOR_MACHINES = ("operation", "entitlement", "before", "after")  # the sentence says these in words
+
+
+def _words(value: object) -> str:
+    return "yes" if value is True else str(value)
 
 
 @app.command("approve")
@@ -71,7 +83,10 @@ def review_approve(
     settings: SettingsOption = DEFAULT_SETTINGS,
     actor: ActorOption = "",
 ) -> None:
-    """Approve exactly these changes: each once, and only while its drift stands."""
+    """Approve exactly these changes.
+
+    Each once, and only while its drift stands.
+    """
     _decide(handles, True, note, settings, actor)
 
 
@@ -98,7 +113,7 @@ def _decide(handles: list[str], approve: bool, note: str, settings: Path, actor:
 @app.command("waive")
 def review_waive(
     handle: Annotated[str, typer.Argument(help="As `trueup review list` shows it.")],
-    until: Annotated[dt.datetime, typer.Option("--until", formats=["%Y-%m-%d"], help="The last day of the waiver.")],
+    until: Annotated[dt.date, typer.Option("--until", parser=day, metavar="DAY", help="The last day of the waiver.")],
     owner: Annotated[str, typer.Option("--owner", help="Who answers for it.")],
     note: NoteOption = "",
     settings: SettingsOption = DEFAULT_SETTINGS,
@@ -107,5 +122,5 @@ def review_waive(
     """Accept a drift until a day, in somebody's name."""
     screen = Screen()
     with open_site(settings, actor, screen) as site:
-        item = review.waive(site, handle, owner, until.date(), note)
-        screen.line(f"waived until {until.date()}: {item.sentence}")
+        item = review.waive(site, handle, owner, until, note)
+        screen.line(f"waived until {until}: {item.sentence}")

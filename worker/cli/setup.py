@@ -14,6 +14,7 @@ from worker.cli.options import (
     JsonOption,
     SettingsOption,
     open_site,
+    show_help,
 )
 from worker.errors import Misconfigured
 from worker.flows.check import check as look
@@ -22,7 +23,7 @@ from worker.settings.json_schema import schema as json_schema
 from worker.settings.starter import starter
 
 app = typer.Typer()
-db = typer.Typer(no_args_is_help=True, help="The database.")
+db = typer.Typer(invoke_without_command=True, callback=show_help, help="The database: its state, its shape.")
 
 
 @app.command()
@@ -55,7 +56,7 @@ def check(
     actor: ActorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Look at settings, rights, installations and counts, before anything is done."""
+    """Look at settings, rights and counts, before anything is done."""
     if connectors and not accept_baseline:
         raise Misconfigured("Names are for --accept-baseline; `trueup check` alone looks at every connector.")
     screen = Screen(as_json)
@@ -97,13 +98,13 @@ def check(
 
 @db.command("upgrade")
 def db_upgrade() -> None:
-    """Bring the database to the shape that this Trueup needs."""
+    """Bring the database to the shape that is right."""
     Screen().line(f"The database is at revision {wiring.upgrade_database()}.")
 
 
 @db.command("status")
 def db_status() -> None:
-    """Say where the database is and whether it has the shape that this Trueup needs."""
+    """Say which database it is, and whether its shape is right."""
     found = wiring.database_status()
     Screen().line(found.sentence)
     raise typer.Exit(0 if found.current else 1)

@@ -137,7 +137,7 @@ class _Hints:
         if tombstone is not None:
             return f"it was unlinked by hand, and its {keys[0]} matches somebody else", candidates
         if len(candidates) > 1:
-            return f"its {' and '.join(keys)} match {len(candidates)} people", candidates
+            return f"its {' and '.join(keys)} {'match' if keys[1:] else 'matches'} {len(candidates)} people", candidates
         rivals = self._rivals(account, self._known_people[candidates[0]], trusted)
         if rivals:
             return f"{len(rivals) + 1} accounts have the {' or '.join(trusted)} of one person", candidates

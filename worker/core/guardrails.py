@@ -82,6 +82,7 @@ class Judged:
     reason: str = ""
 
 
+ASK = "a human has to approve it"  # why most of what waits does
 GIVING_POWER = frozenset({Operation.GRANT, Operation.CREATE, Operation.ENABLE})
 
 
@@ -142,7 +143,7 @@ def _before_limits(change: Change, facts: Circumstances) -> Judged:
     if verdict is False:
         return Judged(change, State.REJECTED, "a human said no")
     if change.gate is Gate.REVIEW and not verdict:
-        return Judged(change, State.WAITING, "a human has to approve it")
+        return Judged(change, State.WAITING, ASK)
     return Judged(change, State.OPEN)
 
 

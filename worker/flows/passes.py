@@ -26,6 +26,7 @@ from worker.private import writing
 from worker.store import installations, runs
 
 SAVED_FORMAT = "trueup plan 1"
+_MAKE_ONE = "make one with `trueup plan --out FILE`"
 
 
 @dataclass
@@ -77,7 +78,9 @@ class Outlook:
             + (f" ({states[State.WAITING]} waiting for review)" if states[State.WAITING] else ""),
             f"{states[State.WITHHELD]} withheld" if states[State.WITHHELD] else "",
         ]
-        findings = ", ".join(f"{number} {noun}" for noun, number in sorted(self.standing().items()))
+        findings = ", ".join(
+            counted(number, noun, _PLURALS.get(noun, noun)) for noun, number in sorted(self.standing().items())
+        )
         return f"{', '.join(filter(None, parts))}; standing findings: {findings or 'none'}."
 
 
@@ -87,6 +90,7 @@ _NOUNS: Mapping[DriftKind, str] = {
     DriftKind.UNEVALUABLE_RULE: "unevaluable",
     DriftKind.HELD_PERSON: "held",
 }
+_PLURALS = {"orphan": "orphans"}
 
 
 def plan(site: Site, reason: str = "plan") -> Outlook:
@@ -171,6 +175,17 @@ def save(site: Site, outlook: Outlook, path: Path) -> None:
         file.write(json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
 
 
+def refuse_overwriting(path: Path) -> None:
+    """A plan takes the place of a plan, and of nothing else: `--out trueup.yaml` is easily typed."""
+    if path.is_file():
+        try:
+            load_saved(path)
+        except Misconfigured as error:
+            raise Misconfigured(
+                f"{path} is there already and is no saved plan; name another file with --out."
+            ) from error
+
+
 def last_plan(site: Site) -> dict[str, Any]:
     """What the last plan of each target showed, as `save` would have written it."""
     with site.begin() as session:
@@ -195,11 +210,9 @@ def load_saved(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise Misconfigured(f"The plan {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise Misconfigured(
-            f"{path} is not a saved plan ({error}); make one with `trueup plan --out {path}`."
-        ) from error
+        raise Misconfigured(f"{path} is not a saved plan ({error}); {_MAKE_ONE}.") from error
     if not _is_plan(saved):
-        raise Misconfigured(f"{path} is not a whole plan of this Trueup; make one with `trueup plan --out {path}`.")
+        raise Misconfigured(f"{path} is not a whole plan of this Trueup; {_MAKE_ONE}.")
     found: dict[str, Any] = saved
     return found
 

@@ -133,8 +133,8 @@ class _Pass:
         if not left:
             return ()
         return (
-            f"policy changed: {counted(left, 'entitlement')} left, {counted(holders, 'holder')};"
-            " list them under `released` to let them go",
+            f"policy changed: {counted(left, 'entitlement')} left it, {counted(holders, 'account')} hold such:"
+            " name under `released` what people may keep",
         )
 
     def _note_settings(self) -> None:
@@ -230,7 +230,8 @@ class _Pass:
                 yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
         for dispute in correlation.disputes:
             candidates = ", ".join(label_of(self._crowd.people[p]) for p in dispute.person_ids[:3])
-            detail = f"{dispute.reason} ({candidates})" + ("; one of them has departed" if dispute.urgent else "")
+            departed = "one of them has departed" if dispute.person_ids[1:] else "they have departed"
+            detail = f"{dispute.reason} ({candidates})" + (f"; {departed}" if dispute.urgent else "")
             yield Drift(
                 DriftKind.DISPUTED, self._name, Cause.AMBIGUOUS_OWNER, account_id=dispute.account_id,
                 detail=detail, urgent=dispute.urgent,

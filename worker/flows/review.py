@@ -9,22 +9,25 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core.drift import DriftKind
 from worker.core.findings import HANDLE
 from worker.core.guardrails import State
+from worker.core.identity import Catalogue, Entitlement
+from worker.core.plan import Operation
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, Refused
 from worker.flows.site import Site
-from worker.store import decisions, episodes, installations, runs
+from worker.store import decisions, episodes, installations, mirror, runs
 from worker.store.tables import ChangeRow, Decision, Episode, Waiver
 
 REVIEWABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value, State.MANUAL.value, State.WAIVED.value)
-DECIDABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value)
+DECIDABLE = (State.WAITING.value, State.WITHHELD.value, decisions.APPROVED, State.REJECTED.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One change that a human may decide about, or one standing finding that may be waived. `handle` is what to type;
-    `age` counts from the drift's appearance."""
+    `age` counts from the drift's appearance; `brings` is what a new account comes with."""
 
     handle: str
     target: str
@@ -36,21 +39,22 @@ class Item:
     age: dt.timedelta
     change: ChangeRow | None
     episode: Episode
+    brings: tuple[str, ...] = ()
 
     def details(self) -> dict[str, Any]:
         """Everything that a decision rests on, as JSON-ready text."""
         change = self.change
         found: dict[str, Any] = {
             "handle": self.handle, "target": self.target, "state": self.state, "sentence": self.sentence,
-            "reason": self.reason, "drift": self.kind, "since": self.episode.opened_at.isoformat(),
+            "reason": self.reason, "drift": self.kind, "since": self.episode.opened_at.isoformat(timespec="seconds"),
             "account": self.episode.account_id, "entitlement": self.episode.entitlement,
         }  # fmt: skip
         if change is not None:
             found |= {
                 "operation": change.operation, "privileged": change.privileged, "gate": change.gate,
-                "before": change.before, "after": change.after, "cause": change.why["cause"],
-                "rules": change.why["rules"], "source": change.why["source"], "fingerprint": change.fingerprint,
-                "by hand": change.task["hands"],
+                "before": change.before, "after": change.after, "brings": list(self.brings),
+                "cause": change.why["cause"], "rules": change.why["rules"], "source": change.why["source"],
+                "fingerprint": change.fingerprint, "by hand": change.task["hands"],
             }  # fmt: skip
         return found
 
@@ -84,7 +88,10 @@ def decide(site: Site, handles: Sequence[str], approve: bool, note: str) -> list
     items = [show(site, handle) for handle in handles]
     for item in items:
         if item.change is None or item.state not in DECIDABLE:
-            raise Refused(f"{item.handle} is {item.state}, which is not for approval or rejection: {item.sentence}.")
+            raise Refused(
+                f"{item.handle} is {item.state}, so there is nothing to approve or reject: {item.sentence}."
+                f" {_way_on(item)}"
+            )
     verdict = decisions.APPROVED if approve else decisions.REJECTED
     now = site.now()
     expires = now + dt.timedelta(days=site.loaded.settings.approvals.expire_days)
@@ -105,6 +112,17 @@ def decide(site: Site, handles: Sequence[str], approve: bool, note: str) -> list
             events.append(site.event(f"change {verdict}", facts, personal=personal, person_id=item.change.person_id))
         site.record(session, *events)
     return items
+
+
+def _way_on(item: Item) -> str:
+    """What to do about it instead."""
+    if item.state == State.MANUAL.value:
+        return f"It is done by hand; `trueup review show {item.handle}` says how."
+    if item.kind == DriftKind.DISPUTED.value:
+        return f"Say whose it is: `trueup link PERSON {item.target} {item.episode.account_id}`."
+    if item.kind == DriftKind.UNEVALUABLE_RULE.value:
+        return "Correct the policy."
+    return f"To accept it for a while: `trueup review waive {item.handle} --until DAY --owner WHO`."
 
 
 def waive(site: Site, handle: str, owner: str, until: dt.date, note: str) -> Item:
@@ -160,18 +178,35 @@ def _items(site: Site, session: Session, target: str) -> list[Item]:
     changes = {c.episode_id: c for c in runs.changes_of(session, run.id)}
     instance = installations.instance_of(session, target)
     waived = decisions.waivers(session, instance, site.now())
+    verdicts = decisions.verdicts(session, list(open_now), site.now())
+    catalogue = mirror.catalogue(session, target)
     items = []
     for episode in open_now.values():
         change = changes.get(episode.id)
         if change is not None and change.state not in REVIEWABLE:
             continue
         is_waived = not episode.urgent and (episode.account_id, episode.entitlement, episode.kind) in waived
-        state = change.state if change else (State.WAIVED.value if is_waived else "standing")
+        state, reason = State.WAIVED.value if is_waived else "standing", ""
+        if change is not None:
+            state, reason = _since_decided(change, verdicts.get(change.fingerprint))
         items.append(
             Item(
                 (change.fingerprint if change else episode.id.hex)[:HANDLE], target, state,
-                change.sentence if change else episode.sentence, change.withheld_by if change else "",
+                change.sentence if change else episode.sentence, reason,
                 episode.kind, bool(change and change.privileged), site.now() - episode.opened_at, change, episode,
+                _brought(change, catalogue) if change else (),
             )
         )  # fmt: skip
     return items
+
+
+def _since_decided(change: ChangeRow, decision: Decision | None) -> tuple[str, str]:
+    """State and reason as the last plan had them, or as somebody has decided since. A guard outlasts a decision."""
+    if decision is None or change.state not in (State.WAITING.value, State.REJECTED.value):
+        return change.state, change.withheld_by
+    return decision.verdict, f"by {quoted(decision.actor, 60)} on {decision.at:%Y-%m-%d}"
+
+
+def _brought(change: ChangeRow, catalogue: Catalogue) -> tuple[str, ...]:
+    keys = change.task["account"].get("entitlements", ()) if change.operation == Operation.CREATE.value else ()
+    return tuple(catalogue.label(Entitlement.parse(key)) for key in keys)

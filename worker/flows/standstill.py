@@ -14,7 +14,8 @@ def pause(site: Site, connector: str, reason: str) -> str:
     with site.begin() as session:
         installations.pause(session, connector, site.actor, reason, site.now())
         site.record(session, site.event("paused", {"connector": connector or "all"}, personal={"reason": reason}))
-    return f"{connector or 'Everything'} is paused; nothing is sent to the vendors until `trueup resume`"
+    whom, again = (connector, f"trueup resume {connector}") if connector else ("the vendors", "trueup resume")
+    return f"{connector or 'Everything'} is paused; nothing is sent to {whom} until `{again}`"
 
 
 def resume(site: Site, connector: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 import uuid
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.audit import AuditEntry, Verdict
+from worker.core.findings import HANDLE
 from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows.links import find_person
@@ -70,8 +72,17 @@ def forget(site: Site, person: str) -> tuple[str, Forgotten]:
 def sentence(entry: AuditEntry) -> str:
     """An entry's details in one line: the sentence it carries where it has one, then its facts."""
     words = [quoted(v, 300) for k, v in entry.personal.items() if v and k in ("sentence", "detail", "message", "note")]
-    facts = [f"{k} {quoted(str(v), 80)}" for k, v in entry.facts.items() if isinstance(v, str) and v]
+    facts = [_fact(k, v) for k, v in entry.facts.items() if isinstance(v, str) and v]
     return "; ".join(words + facts)
+
+
+def _fact(name: str, value: str) -> str:
+    """`target looker`, `by hand`; of a digest its beginning, which is also the handle of a change."""
+    shown = value[:HANDLE] if _DIGEST.fullmatch(value) else quoted(value, 80)
+    return shown if shown.startswith(f"{name} ") else f"{name} {shown}"
+
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def data(entry: AuditEntry) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from worker.core.policy import CompiledPolicy, compile_policy
 from worker.core.render import person_label, quoted
 from worker.errors import Misconfigured
 from worker.flows.crowd import gather
-from worker.flows.links import find_person
+from worker.flows.links import BY_HAND, find_person
 from worker.flows.site import Site
 from worker.store import episodes, governed, mirror, people
 
@@ -66,12 +66,16 @@ def _found(person: Person, groups: dict[tuple[str, str], str]) -> list[str]:
 def _correlated(site: Site, session: Session, person: Person) -> list[str]:
     links = people.links_of(session, person.id)
     lines = [
-        f"{link.target}: account {link.account_id} is {link.state} as {link.rank}, by {link.key_used}, since"
+        f"{link.target}: account {link.account_id} is {link.state} as {link.rank}, {_by(link.key_used)}, since"
         f" {link.at:%Y-%m-%d} ({quoted(link.actor, 60)})"
         for link in links
     ]
     without = [name for name in site.targets if not any(link.target == name for link in links)]
     return lines + [f"{name}: no account is linked" for name in without]
+
+
+def _by(key: str) -> str:
+    return key if key == BY_HAND else f"by {key}"
 
 
 def _rules(site: Site, policy: CompiledPolicy, person: Person, entitlement: str) -> list[str]:
