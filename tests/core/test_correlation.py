@@ -85,7 +85,7 @@ DISPUTED = {
     "two people have its login": Case(
         (ANA, known("twin", "ANA@acme.example")),
         (known("1", "ana@acme.example"),),
-        "its login match 2 people", ("ana", "twin"),
+        "its login matches 2 people", ("ana", "twin"),
     ),
     "its two trusted keys are of two people": Case(
         (ANA, BEN),
@@ -141,7 +141,7 @@ DISPUTED = {
     "one of the people it may be has departed": Case(
         (LEAVER, known("twin", "ana@acme.example")),
         (known("1", "ana@acme.example"),),
-        "its login match 2 people", ("ana", "twin"), urgent=True,
+        "its login matches 2 people", ("ana", "twin"), urgent=True,
     ),
     "a departed administrator's first link": Case(
         (LEAVER,),
