@@ -1,27 +1,25 @@
-"""What the tests of the whole thing share: companies, databases of their own, and somebody at a desk who types."""
+"""What the tests of the whole thing share: processes that start in no time, and copies of databases."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.conftest import Database, dsn
-from tests.e2e.desk import Desk
-from worker.sandbox.world import World
+from tests.e2e.nursery import Nursery, nursery
 
 Copy = Callable[[Database], AbstractContextManager[Database]]
 
 
-@pytest.fixture
-def desk(fresh_database: Database, tmp_path: Path) -> Iterator[Desk]:
-    """A company of 40 on three servers of its own, its baseline not yet accepted."""
-    with World.of(40).serve() as world:
-        yield Desk(world, fresh_database, tmp_path).write_settings()
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Nursery]:
+    """For tests that start so many processes that importing would be most of what they do."""
+    with nursery() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

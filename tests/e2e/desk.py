@@ -8,11 +8,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.conftest import Database
 from worker import wiring
 from worker.sandbox.world import Neighbour, World
+
+if TYPE_CHECKING:
+    from tests.e2e.nursery import Nursery
 
 TRUEUP = Path(sys.executable).with_name("trueup")
 
@@ -31,11 +34,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Desk:
-    """`desk.trueup("sync")` is a real process. Mode enforce; the sandbox's default limits and guards."""
+    """`desk.trueup("sync")` is a real process, forked where there is a nursery. Mode enforce; the default limits and
+    guards."""
 
     world: World | Neighbour
     database: Database
     folder: Path
+    nursery: Nursery | None = None
 
     @property
     def settings(self) -> Path:
@@ -57,14 +62,16 @@ class Desk:
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        """A process that goes on by itself; see `ended`."""
+        """A process that goes on by itself, beside others; see `ended`."""
         return subprocess.Popen(
             [TRUEUP, *words], env={**os.environ, **self.environment}, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def trueup(self, *words: str) -> Ended:
-        return ended(self.start(*words))
+        if self.nursery is None:
+            return ended(self.start(*words))
+        return self.nursery.run(words, self.environment, self.folder)[0]
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:

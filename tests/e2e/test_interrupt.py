@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Database
 from tests.e2e.desk import Desk, ended
 from tests.e2e.ledger import mismatches, steps
+from tests.e2e.nursery import Nursery
 from tests.e2e.test_trail import logs, trail
 from worker.sandbox.server import Exchange
 from worker.sandbox.world import World
@@ -32,9 +33,9 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture
-def desk(world: World, fresh_database: Database, tmp_path: Path) -> Desk:
+def desk(world: World, fresh_database: Database, tmp_path: Path, forks: Nursery) -> Desk:
     """With its baseline accepted, so that the next sync has six changes to make."""
-    made = Desk(world, fresh_database, tmp_path).write_settings()
+    made = Desk(world, fresh_database, tmp_path, forks).write_settings()
     assert made.trueup("check", "--accept-baseline").code == 0
     return made
 
@@ -86,7 +87,7 @@ def test_a_signal_ends_a_run_with_one_message_and_the_next_run_goes_on(
 
 def test_a_pause_stops_a_run_before_its_next_vendor_call_and_resume_lets_it_go_on(world: World, desk: Desk) -> None:
     at = At(world, 2, lambda: desk.trueup("pause", "--reason", "something looks wrong"))
-    stopped = desk.trueup("sync")
+    stopped = ended(desk.start("sync"))
     assert at.happened.is_set()
     assert at.exchanges == [], "not one call to any vendor after the pause was committed"
     assert stopped.code == 1
@@ -109,7 +110,7 @@ def test_a_pause_stops_a_run_before_its_next_vendor_call_and_resume_lets_it_go_o
 
 def test_a_pause_of_one_target_leaves_the_other_at_work(world: World, desk: Desk) -> None:
     at = At(world, 1, lambda: desk.trueup("pause", "looker"))
-    assert desk.trueup("sync").code == 1
+    assert ended(desk.start("sync")).code == 1
     assert at.happened.is_set()
     assert {exchange.vendor for exchange in at.exchanges} == {"teamcity"}
     assert desk.trueup("resume", "looker").code == 0

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Database
 from tests.e2e.desk import Desk
 from tests.e2e.ledger import Step, mismatches, steps
+from tests.e2e.nursery import Nursery
 from worker.sandbox.server import Exchange
 from worker.sandbox.world import World
 
@@ -29,9 +30,9 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture
-def desk(world: World, fresh_database: Database, tmp_path: Path) -> Desk:
+def desk(world: World, fresh_database: Database, tmp_path: Path, forks: Nursery) -> Desk:
     """With its baseline accepted, and what the first plan left to a human approved."""
-    made = Desk(world, fresh_database, tmp_path).write_settings()
+    made = Desk(world, fresh_database, tmp_path, forks).write_settings()
     assert made.trueup("check", "--accept-baseline").code == 0
     assert made.trueup("plan").code == 2
     approve(made)
@@ -131,7 +132,7 @@ def complete(step: Step) -> list[str]:
     attempted, ended = step.attempted, step.ends[-1]
     unseen = step.verb in ("end_sessions", "forget_logins")  # TeamCity shows nobody's sessions
     wanted = {
-        "who": attempted["actor"] == "operator:ana" == ended["actor"],
+        "who": attempted["actor"].startswith("operator:ana (login ") and attempted["actor"] == ended["actor"],
         "a run": attempted["run"] and attempted["run"] == ended["run"],
         "whom": attempted["person"],
         "a sentence": attempted["personal"]["sentence"],
