@@ -15,7 +15,7 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 	@.venv/bin/trueup demo
 
 test: setup ## run every test
-	@.venv/bin/python -m pytest
+	@.venv/bin/python -m pytest -n auto
 
 check: setup ## style, types and house rules
 	@.venv/bin/ruff check .

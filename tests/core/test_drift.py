@@ -154,7 +154,12 @@ CASES = {
         who=DEPARTED, primary=None, secondary=(account(id="8"),),
     ),
     "departed, but a source could not be read whole": Case(who=person(Standing.DEPARTED, unsure="cut short")),
-    "departed, their account is never touched": Case(who=DEPARTED, terrain=replace(TERRAIN, bystanders={"7"})),
+    "departed, their account is never touched": Case(
+        LINGERING[:1], who=DEPARTED, terrain=replace(TERRAIN, bystanders={"7"})
+    ),
+    "departed, their account is never touched and disabled": Case(
+        who=DEPARTED, primary=account(DATA, active=False), terrain=replace(TERRAIN, bystanders={"7"})
+    ),
     "suspended": Case((drift(K.SUSPENDED_PERSON, C.SUSPENDED),), who=person(Standing.SUSPENDED)),
     "suspended, holds too much and lacks something": Case(
         (drift(K.SUSPENDED_PERSON, C.SUSPENDED),), who=person(Standing.SUSPENDED), primary=account(WEB)
@@ -356,8 +361,9 @@ def test_only_the_departed_lose_what_is_ungoverned_frozen_or_deserved(case: Case
 
 
 @given(situations())
-def test_an_account_that_is_never_touched_has_no_drift(case: Case) -> None:
-    assert not {one.account_id for one in drift_of(case)} & set(case.terrain.bystanders)
+def test_of_an_account_that_is_never_touched_only_a_departure_is_told(case: Case) -> None:
+    told = {one.kind for one in drift_of(case) if one.account_id in case.terrain.bystanders}
+    assert told <= ({K.LINGERING_ACCOUNT} if case.who.standing is Standing.DEPARTED else set())
 
 
 @given(situations())

@@ -55,6 +55,8 @@ def moment(text: str) -> dt.datetime:
 
 @contextmanager
 def open_site(settings: Path, actor: str, screen: Screen) -> Iterator[Site]:
-    """The site of these settings, in the name of the actor or else of whoever is logged in."""
-    with wiring.open_site(settings, actor or f"operator:{getpass.getuser()}", screen.progress) as site:
+    """The site of these settings, in the name of the actor or else of whoever is logged in, who is named either way."""
+    login = getpass.getuser()
+    who = f"{actor} (login {login})" if actor else f"operator:{login}"
+    with wiring.open_site(settings, who, screen.progress) as site:
         yield site

@@ -122,9 +122,11 @@ def find_drift(
     accounts = [a for a in (primary, *secondary) if a is not None and a.id not in terrain.bystanders]
     match person.standing:
         case Standing.DEPARTED:
-            if not person.unsure:
-                for account in accounts:
+            for account in (primary, *secondary) if not person.unsure else ():
+                if account is not None and account.id not in terrain.bystanders:
                     yield from _departed(person, account, terrain)
+                elif account is not None and account.active:  # never touched, so a human has to hear of it
+                    yield _of(DriftKind.LINGERING_ACCOUNT, Cause.DEPARTED, person, account, terrain)
         case Standing.SUSPENDED:
             if terrain.suspended_means_disabled and not person.unsure:
                 for account in accounts:

@@ -152,7 +152,7 @@ class Looker:
     # --- changing it
 
     def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
-        """Tasks that `manual` has instructions for get no step: another address, and a creation that settings forbid."""
+        """Tasks that `manual` has instructions for get no step: another address, a creation that settings forbid."""
         forbidden = self._settings.create == "off"
         by_hand = [
             (LOGIN in t.fields and account.login) or (forbidden and t.operation is Operation.CREATE) for t in tasks
