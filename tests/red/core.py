@@ -53,9 +53,8 @@ CORRELATION = (
 )  # fmt: skip
 
 DRIFT = (
-    Mutant("an unsure leaver loses nothing", _DRIFT,
-           "            if not person.unsure:\n                for", "            if True:\n                for",
-           f"{_WHO}[departed, but a source could not be read whole]"),
+    Mutant("an unsure leaver loses nothing", _DRIFT, "(primary, *secondary) if not person.unsure else ()",
+           "(primary, *secondary)", f"{_WHO}[departed, but a source could not be read whole]"),
     Mutant("an unsure suspended person loses nothing", _DRIFT,
            "if terrain.suspended_means_disabled and not person.unsure:", "if terrain.suspended_means_disabled:",
            f"{_WHO}[suspended, but a source could not be read whole]"),
@@ -79,7 +78,10 @@ DRIFT = (
     Mutant("nobody gets an account without a login", _DRIFT, "deserts.given and deserts.login", "deserts.given",
            f"{_WHO}[active, has no account and no login to give it]"),
     Mutant("a bystander's account is not closed", _DRIFT, "a is not None and a.id not in terrain.bystanders",
-           "a is not None", f"{_WHO}[departed, their account is never touched]"),
+           "a is not None", f"{_WHO}[suspended, their account is never touched]"),
+    Mutant("a departed bystander's account loses nothing", _DRIFT,
+           "if account is not None and account.id not in terrain.bystanders:", "if account is not None:",
+           f"{_WHO}[departed, their account is never touched]"),
     Mutant("a bystander's account is not corrected", _DRIFT, "elif primary.id not in terrain.bystanders:", "else:",
            f"{_WHO}[active, their account is never touched]"),
     Mutant("nor is a second one", _DRIFT,
