@@ -26,7 +26,7 @@ from worker.screen import Screen
 
 def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> None:
     """Serve the three vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
-    world = World.of(size, seed)
+    world, stop = World.of(size, seed), _told_to_stop()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with world.serve([port, port + 1, port + 2] if port else (0, 0, 0)):
@@ -41,16 +41,17 @@ def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> N
             screen.line(f"{counted(size, 'person', 'people')} work there. In another terminal:")
             screen.line(f"  . {environment} && trueup check -c {settings} && trueup plan -c {settings}")
             screen.line("Ctrl-C ends it; its state is then gone.")
-            _until_told()
+            stop.wait()
     except OSError as error:
         raise Misconfigured(f"The sandbox cannot be served ({error.strerror}); try --port or --folder.") from error
 
 
-def _until_told() -> None:
+def _told_to_stop() -> threading.Event:
+    """Set by Ctrl-C or SIGTERM, from now on."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+    return stop
 
 
 def demo(screen: Screen, size: int) -> None:
@@ -75,17 +76,15 @@ def _stage(size: int) -> Iterator[tuple[World, Path]]:
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder, world.serve():
         path = Path(folder) / "trueup.yaml"
         path.write_text(world.settings_yaml("enforce"), encoding="utf-8")
-        mine = {**world.environment(), "TRUEUP_STATE": str(Path(folder) / "state")}
-        before = {name: os.environ.get(name) for name in mine}
-        os.environ.update(mine)
+        before = dict(os.environ)
+        os.environ.update({**world.environment(), "TRUEUP_STATE": str(Path(folder) / "state")})
+        for name in (wiring.DATABASE, wiring.OWNER_DATABASE):  # real books are not for a made-up company
+            os.environ.pop(name, None)
         try:
             yield world, path
         finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _take_baseline(screen: Screen, site: Site) -> None:
@@ -132,7 +131,7 @@ def _closing(screen: Screen, site: Site, world: World) -> None:
     story = next(s for s in world.company.stories if s.kind == "leaver")
     screen.heading(f"6. trueup why {story.who}")
     for step, lines in why(site, story.who).steps.items():
-        for text in lines[:4]:
+        for text in sorted(lines, key=lambda line: " fits: " not in line)[:4]:
             screen.line(f"  {step}: {text}")
     screen.heading("7. trueup audit: every change is in the trail, and the chain is whole")
     for entry in reversed(trail.newest(site, kinds=["step attempted"], limit=3)):

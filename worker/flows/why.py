@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from worker.core.identity import Account, Catalogue, Entitlement, Person
+from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
 from worker.core.policy import CompiledPolicy, compile_policy
 from worker.core.render import person_label, quoted
 from worker.errors import Misconfigured
@@ -93,8 +93,10 @@ def _rules(site: Site, policy: CompiledPolicy, person: Person, entitlement: str)
 def _desired(
     site: Site, policy: CompiledPolicy, person: Person, catalogues: dict[str, Catalogue], entitlement: str
 ) -> list[str]:
+    if person.standing is Standing.DEPARTED:
+        return ["nothing, because they have departed"]
     deserved = policy.desired(person, site.today())
-    lines = []
+    lines = [_UNTOUCHED[person.standing]] if person.standing in _UNTOUCHED else []
     for name, catalogue in catalogues.items():
         for one, rules in sorted(deserved.given.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
@@ -106,6 +108,12 @@ def _desired(
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} was given by {rule} until {until}")
     return lines or ["nothing"]
+
+
+_UNTOUCHED = {
+    Standing.PENDING: "not started yet: nothing is given and nothing taken",
+    Standing.HOLD: "on hold: nothing is given and nothing taken",
+}
 
 
 def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue], entitlement: str) -> list[str]:
