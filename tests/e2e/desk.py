@@ -77,7 +77,7 @@ class Desk:
 def ended(process: subprocess.Popen[str]) -> Ended:
     """Wait for it."""
     with process:
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=400)
     return Ended(process.returncode, out, err)
 
 
