@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from worker import wiring
 from worker.core.guardrails import State
-from worker.core.render import counted
+from worker.core.render import counted, counts_line
 from worker.errors import Misconfigured
 from worker.flows import passes, trail
 from worker.flows.check import check
@@ -33,17 +34,29 @@ def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> N
             settings, environment = folder / "trueup.yaml", folder / "sandbox.env"
             if not settings.exists():
                 settings.write_text(world.settings_yaml(), encoding="utf-8")
-            exports = "".join(f"export {name}={value}\n" for name, value in world.environment().items())
             with writing(environment) as file:
-                file.write(exports)
+                file.write(_shell(folder.absolute(), settings.name, world))
             for name, url in world.urls.items():
                 screen.line(f"{name}: {url}")
             screen.line(f"{counted(size, 'person', 'people')} work there. In another terminal:")
-            screen.line(f"  . {environment} && trueup check -c {settings} && trueup plan -c {settings}")
-            screen.line("Ctrl-C ends it; its state is then gone.")
+            screen.line(f"  . {environment} && trueup check && trueup plan")
+            screen.line(
+                f"That terminal then uses {settings} and books of its own. Ctrl-C ends the servers, which forget all."
+            )
             stop.wait()
     except OSError as error:
         raise Misconfigured(f"The sandbox cannot be served ({error.strerror}); try --port or --folder.") from error
+
+
+def _shell(folder: Path, settings: str, world: World) -> str:
+    """What a terminal has to know to rehearse: secrets, settings, and a database that is not the real one."""
+    known = {
+        **world.environment(),
+        "TRUEUP_SETTINGS": str(folder / settings),
+        "TRUEUP_STATE": str(folder / "state"),
+    }
+    exports = [f"export {name}={shlex.quote(value)}\n" for name, value in known.items()]
+    return "".join([*exports, f"unset {wiring.DATABASE} {wiring.OWNER_DATABASE}\n"])
 
 
 def _told_to_stop() -> threading.Event:
@@ -91,7 +104,7 @@ def _take_baseline(screen: Screen, site: Site) -> None:
     screen.heading("1. trueup check --accept-baseline: look at the counts before anything may be taken away")
     found = check(site, accept=[])
     for name, counts in found.counts.items():
-        screen.line(f"  {name}: " + ", ".join(f"{number:,} {noun}" for noun, number in counts.items()))
+        screen.line(f"  {name}: {counts_line(counts)}")
 
 
 def _plan(screen: Screen, site: Site) -> None:

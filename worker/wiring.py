@@ -115,6 +115,8 @@ def database_status() -> DatabaseStatus:
         found, place = migrate.current(worker_url), "real" if DATABASE in os.environ else "embedded"
     if found == migrate.head():
         return DatabaseStatus(True, f"The {place} database is at revision {found}, as it should be.")
+    if not found and place == "embedded":
+        return DatabaseStatus(True, "The embedded database is new; the first command that needs it makes its tables.")
     state = f"at revision {found}" if found else "empty"
     return DatabaseStatus(
         False, f"The {place} database is {state}, this Trueup needs {migrate.head()}: run `trueup db upgrade`."

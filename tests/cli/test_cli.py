@@ -108,9 +108,18 @@ def test_schema_is_a_json_schema(bare: Counter) -> None:
 def test_check_counts_and_says_that_all_is_well(counter: Counter) -> None:
     told, data = counter.trueup("check"), counter.trueup("check", "--json")
     assert (told.code, data.code, data.err) == (0, 0, "")
-    assert "baseline accepted" in told.out
+    assert re.search(r"^looker .* \d+ catalogue entries; baseline accepted$", told.out, re.MULTILINE)
     assert told.out.endswith("All is well.\n")
     assert set(data.json()["counts"]) == {"okta", "looker", "teamcity"}
+
+
+def test_check_does_not_call_it_well_when_a_rule_fits_nobody(counter: Counter) -> None:
+    odd = counter.folder / "odd.yaml"
+    settings = counter.settings.read_text(encoding="utf-8")
+    odd.write_text(settings.replace("attribute: department,", "attribute: departement,"), encoding="utf-8")
+    told = counter.trueup("check", "-c", str(odd))
+    assert "rule analysts fits nobody; is its condition right?" in told.out
+    assert told.out.endswith("Nothing stands in the way, but look at the warnings.\n")
 
 
 def test_plan_ends_with_what_can_be_done_about_it(counter: Counter) -> None:
@@ -328,8 +337,25 @@ def test_the_sandbox_serves_until_it_is_interrupted(tmp_path: Path) -> None:
         served.send_signal(signal.SIGINT)
     assert served.returncode == 0
     assert lines[0].startswith("okta: http://127.0.0.1:")
-    assert "trueup check -c" in lines[4]
+    assert "sandbox.env && trueup check && trueup plan" in lines[4]
     assert {f.name for f in (tmp_path / "box").iterdir()} == {"trueup.yaml", "sandbox.env"}
+
+
+def test_a_terminal_that_rehearses_keeps_away_from_the_real_books(tmp_path: Path) -> None:
+    box = tmp_path / "my box"
+    with subprocess.Popen(
+        [TRUEUP, "sandbox", "--size", "12", "--port", "0", "--folder", str(box)], stdout=subprocess.PIPE, text=True
+    ) as served:
+        assert served.stdout
+        served.stdout.readline()
+        seen = subprocess.run(
+            ["/bin/sh", "-c", f". '{box}/sandbox.env' && env"],
+            env={**os.environ, wiring.DATABASE: "postgresql://real"}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        served.send_signal(signal.SIGTERM)
+    known = dict(line.partition("=")[::2] for line in seen.stdout.splitlines())
+    assert (known["TRUEUP_SETTINGS"], known["TRUEUP_STATE"]) == (f"{box}/trueup.yaml", f"{box}/state")
+    assert wiring.DATABASE not in known
 
 
 def test_the_demo_keeps_away_from_a_real_database() -> None:

@@ -16,6 +16,7 @@ from worker.cli.options import (
     open_site,
     show_help,
 )
+from worker.core.render import counts_line
 from worker.errors import Misconfigured
 from worker.flows.check import check as look
 from worker.screen import Screen
@@ -75,9 +76,8 @@ def check(
         })  # fmt: skip
     else:
         for name, counts in found.counts.items():
-            shown = ", ".join(f"{number:,} {noun}" for noun, number in counts.items())
             baseline = "baseline accepted" if name in found.baselines else "no accepted baseline"
-            screen.line(f"{name} ({found.version[name]}): {shown}; {baseline}")
+            screen.line(f"{name} ({found.version[name]}): {counts_line(counts)}; {baseline}")
         for name, notice in found.notices:
             screen.line(f"{name}: {notice.text} {notice.fix}".strip(), "red" if notice.fatal else "")
         for text in found.warnings:
@@ -92,7 +92,9 @@ def check(
                 "If these counts are right, run `trueup check --accept-baseline`; until then nothing is taken away."
             )
         elif found.exit_code() == 0:
-            screen.line("All is well.", "bold")
+            screen.line(
+                "Nothing stands in the way, but look at the warnings." if found.warnings else "All is well.", "bold"
+            )
     raise typer.Exit(found.exit_code())
 
 

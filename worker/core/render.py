@@ -107,6 +107,14 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def counts_line(counts: Mapping[str, int]) -> str:
+    """`180 accounts, 294 holdings, 15 catalogue entries`: what a read has counted, by its own nouns."""
+    return ", ".join(f"{number:,} {_COUNTED.get(noun, noun)}" for noun, number in counts.items())
+
+
+_COUNTED = {"catalogue": "catalogue entries"}
+
+
 def person_label(name: str, login: str) -> str:
     """`Ana Ruiz <ana@acme.example>`, or whichever of the two there is."""
     if name and login:
