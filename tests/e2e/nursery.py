@@ -12,9 +12,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -74,27 +76,30 @@ def nursery() -> Iterator[Nursery]:
 
 
 def _count_commits(report: Path, kill_after: int) -> None:
-    """From the first claim on, count what was written and committed, and die right after the n-th."""
+    """From the first claim on, count what was written and committed, by whichever thread, and die right after the
+    n-th."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlmodel import Session
 
-    seen = {"applying": False, "wrote": False, "commits": 0}
+    applying, mine, turn = threading.Event(), threading.local(), threading.Lock()
+    commits = count(1)
 
     def before(_: Any, __: Any, statement: str, *___: Any) -> None:
         if "INTO lease" in statement:
-            seen["applying"] = True
+            applying.set()
         # A claim that was only taken or given back is no boundary of its own: the next has it, too.
         elif statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE lease"):
-            seen["wrote"] = True
+            mine.wrote = True
 
     def after(_: Any) -> None:
-        if seen["applying"] and seen["wrote"]:
-            seen["commits"] += 1
-            report.write_text(str(seen["commits"]))
-            if seen["commits"] == kill_after:
-                os.kill(os.getpid(), signal.SIGKILL)
-        seen["wrote"] = False
+        if applying.is_set() and getattr(mine, "wrote", False):
+            with turn:
+                number = next(commits)
+                report.write_text(str(number))
+                if number == kill_after:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        mine.wrote = False
 
     event.listen(Engine, "before_cursor_execute", before)
     event.listen(Session, "after_commit", after)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -188,14 +190,14 @@ def kill(lane: Lane, world: World, desk: Desk, boundary: Boundary) -> Ended:
     if boundary.after == "commit":
         return lane.run(desk, "sync", kill_after_commit=boundary.number)[0]
     process: Future[int] = Future()
-    made: list[Exchange] = []
+    made, turn = count(1), threading.Lock()
 
     def observe(exchange: Exchange) -> None:
         """Called when the vendor has done it, and before it answers."""
         if exchange.method != "GET" and not exchange.path.endswith("/login"):
-            made.append(exchange)
-            if len(made) == boundary.number:
-                os.kill(process.result(timeout=30), signal.SIGKILL)
+            with turn:
+                if next(made) == boundary.number:
+                    os.kill(process.result(timeout=30), signal.SIGKILL)
 
     for server in (world.looker, world.teamcity):
         server.observers.append(observe)
