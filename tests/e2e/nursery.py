@@ -76,7 +76,7 @@ def nursery() -> Iterator[Nursery]:
 
 
 def _count_commits(report: Path, kill_after: int) -> None:
-    """From the first claim on, count what was written and committed, by whichever thread, and die right after the
+    """From the first claim of an account on, count what was written and committed, by whichever thread, and die right after the
     n-th."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
@@ -85,8 +85,8 @@ def _count_commits(report: Path, kill_after: int) -> None:
     applying, mine, turn = threading.Event(), threading.local(), threading.Lock()
     commits = count(1)
 
-    def before(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if "INTO lease" in statement:
+    def before(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
+        if "INTO lease" in statement and parameters["name"].startswith("account "):
             applying.set()
         # A claim that was only taken or given back is no boundary of its own: the next has it, too.
         elif statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE lease"):
