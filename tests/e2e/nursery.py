@@ -76,8 +76,8 @@ def nursery() -> Iterator[Nursery]:
 
 
 def _count_commits(report: Path, kill_after: int) -> None:
-    """From the first claim of an account on, count what was written and committed, by whichever thread, and die right after the
-    n-th."""
+    """From the first claim of an account on, count what was written and committed, by whichever thread, and die
+    right after the n-th."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlmodel import Session
