@@ -433,6 +433,7 @@ def test_a_database_at_another_revision_stops_everything(office: Office, fresh_d
 @pytest.fixture
 def plan(office: Office) -> Path:
     file = office.folder / "plan.json"
+    file.unlink(missing_ok=True)  # what is no saved plan is not overwritten
     assert office.trueup("plan", "--out", str(file)).code == 2
     return file
 
