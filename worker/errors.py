@@ -27,6 +27,10 @@ class Paused(Unavailable):
     """Somebody paused Trueup; nothing more is sent to any vendor until `trueup resume`."""
 
 
+class Moved(Unavailable):
+    """What was read changed under our feet, so the pieces do not fit together: read again from the start."""
+
+
 class Rejected(TrueupError):
     """The vendor answered no to this one thing; record it as failed and go on. `status` is the HTTP status."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
-from worker.core.identity import Account, CatalogueItem, Entitlement, Identity, Person, SourceGroup
+from worker.core.identity import Account, CatalogueItem, Entitlement, Identity, Person, SourceGroup, Trait
 from worker.core.plan import Operation
 
 
@@ -44,25 +44,82 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """A piece of a pull. `memberships` are (group id, identity id)."""
+    """A piece of a pull. `memberships` are (group id, identity id). `stamps` by identity id say when the source changed
+    the record last, in a form that sorts; of an identity that is read twice, the newer record counts."""
 
     identities: Sequence[Identity] = ()
     groups: Sequence[SourceGroup] = ()
     memberships: Sequence[tuple[str, str]] = ()
+    stamps: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TargetPage:
-    """A piece of an observation. Accounts come without entitlements; `holdings` are (account id, direct entitlement).
-
-    `traits` and entitlements of one account may arrive on different pages; the store joins them.
+    """A piece of an observation. Accounts come without entitlements; `holdings` are (account id, direct entitlement),
+    `traits` (account id, trait) beside those that the accounts bring. The store joins what arrives on different pages.
     """
 
     accounts: Sequence[Account] = ()
     holdings: Sequence[tuple[str, Entitlement]] = ()
+    traits: Sequence[tuple[str, Trait]] = ()
     catalogue: Sequence[CatalogueItem] = ()
     checks: Sequence[Check] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a read that one worker does by itself in well under a minute: a page, a list, a group's members.
+
+    `kind` and `args` are the connector's own words (JSON scalars, lists, maps), so that it can wait in the database.
+    """
+
+    kind: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a part brought: rows to stage, what has to be read besides, and small `facts` for the end of the read."""
+
+    pages: Sequence[SourcePage | TargetPage] = ()
+    parts: Sequence[Part] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A read of which every part is done: each part with its facts, what was staged by noun (identities, groups,
+    memberships, accounts, holdings, catalogue), and ids that rows speak of and no list has (sorted)."""
+
+    parts: Sequence[tuple[Part, Mapping[str, Any]]]
+    staged: Mapping[str, int]
+    strangers: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """What a vendor's answer says about its rate limit: calls allowed per window, what remains, seconds to the reset.
+
+    `limit` 0 says that too many calls were under way at once: fewer at a time help, waiting for the window does not.
+    """
+
+    limit: int
+    remaining: int
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What stands between a connector and its vendor: pauses and the rate budget. `bucket` is what the vendor counts
+    apart ("" where it counts everything together).
+
+    `before` waits for its turn; it raises Paused, or Unavailable when the turn is too far off. `after` learns from an
+    answer: its status, and its gauge where it has one.
+    """
+
+    before: Callable[[str], None] = field(default=lambda _bucket: None)
+    after: Callable[[str, int, Gauge | None], None] = field(default=lambda _bucket, _status, _gauge: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +141,19 @@ class Source(Protocol):
         """What our credentials may see, and what is wrong with them. Cheap: a handful of calls."""
         ...
 
-    def read(self, wanted: Wanted) -> Iterator[SourcePage]:
-        """Everything, page by page, each of a few hundred rows. Whole, or it raises; it never ends early in silence."""
+    def parts(self, wanted: Wanted) -> Sequence[Part]:
+        """What a whole read begins with. Pure."""
+        ...
+
+    def read(self, part: Part) -> Piece:
+        """One part: whole, or it raises. Any worker may do it, and do it twice."""
+        ...
+
+    def finish(self, whole: Whole) -> Piece:
+        """The last of a read: what only the whole of it can tell. Its checks are the certificate; it has no parts.
+
+        Raises Moved when what was read changed meanwhile and has to be read again from the start.
+        """
         ...
 
     def person(self, id: str) -> Identity | None:
@@ -165,8 +233,17 @@ class Target(Protocol):
         """What our credentials may do, and which vendor settings will fight us. Cheap: a handful of calls."""
         ...
 
-    def observe(self) -> Iterator[TargetPage]:
-        """All accounts, direct entitlements and the catalogue. Whole, or it raises. Calls <= pages + roles + groups."""
+    def parts(self) -> Sequence[Part]:
+        """What a whole observation begins with: all accounts, direct entitlements, the catalogue. Pure. All parts
+        together make at most as many calls as there are pages, roles and groups."""
+        ...
+
+    def read(self, part: Part) -> Piece:
+        """One part: whole, or it raises. Any worker may do it, and do it twice."""
+        ...
+
+    def finish(self, whole: Whole) -> Piece:
+        """As a source's."""
         ...
 
     def account(self, id: str) -> Account | None:

@@ -82,6 +82,7 @@ _RIGHTS = {
         *_STAGING,
         "person", "person_identity", "link", "pin", "group_binding", "governed", "policy_seen", "baseline",
         "episode", "decision", "waiver", "run", "change", "step", "effect", "lease", "pause",
+        "part", "job", "notice", "vendor_use", "home",
     ),
 }  # fmt: skip
 
@@ -225,6 +226,14 @@ def _tables() -> None:
         postgresql_where=sa.text("valid_to IS NULL"),
     )
     op.create_table(
+        "home",
+        sa.Column("one", sa.Boolean(), nullable=False),
+        sa.Column("identity", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("one"),
+    )
+    op.create_table(
         "identity",
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
@@ -240,6 +249,25 @@ def _tables() -> None:
     )
     op.create_index(
         "identity_now", "identity", ["source", "id"], unique=True, postgresql_where=sa.text("valid_to IS NULL")
+    )
+    op.create_table(
+        "job",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("slot", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("subject", sa.Uuid(), nullable=True),
+        sa.Column("progress", postgresql.JSONB(), nullable=False),
+        sa.Column("failure", sa.String(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("name", "slot"),
+    )
+    op.create_index(
+        "job_unfinished", "job", ["name"], unique=False, postgresql_where=sa.text("state IN ('waiting', 'running')")
     )
     op.create_table(
         "lease",
@@ -264,6 +292,18 @@ def _tables() -> None:
         ["source", "identity_id", "group_id"],
         unique=True,
         postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_table(
+        "notice",
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("noticed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "key"),
+    )
+    op.create_index(
+        "notice_unsent", "notice", ["noticed_at"], unique=False, postgresql_where=sa.text("sent_at IS NULL")
     )
     op.create_table(
         "pause",
@@ -419,6 +459,14 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_staged_source_group_snapshot_id"), "staged_source_group", ["snapshot_id"], unique=False)
     op.create_table(
+        "vendor_use",
+        sa.Column("connector", sa.String(), nullable=False),
+        sa.Column("calls", sa.BigInteger(), nullable=False),
+        sa.Column("throttled", sa.BigInteger(), nullable=False),
+        sa.Column("waited_seconds", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("connector"),
+    )
+    op.create_table(
         "waiver",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("instance_id", sa.String(), nullable=False),
@@ -484,6 +532,25 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("target", "account_id"),
     )
     op.create_index(op.f("ix_link_person_id"), "link", ["person_id"], unique=False)
+    op.create_table(
+        "part",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("args", postgresql.JSONB(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("facts", postgresql.JSONB(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["snapshot_id"],
+            ["snapshot.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_part_snapshot_id"), "part", ["snapshot_id"], unique=False)
+    op.create_index("part_waiting", "part", ["snapshot_id"], unique=False, postgresql_where=sa.text("state <> 'done'"))
     op.create_table(
         "person_identity",
         sa.Column("source", sa.String(), nullable=False),

@@ -156,6 +156,24 @@ MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, AccountRow, HoldingRow, 
 STAGING = {row.__tablename__: _staging(row) for row in MIRRORED}
 
 
+class PartRow(SQLModel, table=True):
+    """A piece of a read that is under way: waiting, claimed until a moment, or done. `facts` are what it found out that
+    the end of the read needs to know."""
+
+    __tablename__ = "part"
+    __table_args__ = (Index("part_waiting", "snapshot_id", postgresql_where=text("state <> 'done'")),)
+
+    id: uuid.UUID = Field(default_factory=uuid.uuid4, primary_key=True)
+    snapshot_id: uuid.UUID = Field(index=True, foreign_key="snapshot.id")
+    kind: str
+    args: dict[str, Any] = _json()
+    state: str = "waiting"
+    attempts: int = 0
+    owner: str = ""
+    claimed_until: dt.datetime | None = _when(null=True)
+    facts: dict[str, Any] = _json()
+
+
 # --- decide: who is who, what is governed, what was agreed -----------------------------------------------------------
 
 
@@ -437,6 +455,66 @@ class Pause(SQLModel, table=True):
     connector: str = Field(primary_key=True)
     actor: str
     reason: str
+    at: dt.datetime = _when()
+
+
+# --- run by itself: what is due, what was told, what the vendors were asked ------------------------------------------
+
+
+class JobRow(SQLModel, table=True):
+    """One slot of one job of the schedule ("pull okta" of 12:15): waiting, running, done or failed. Two beats that
+    tick at once make one row."""
+
+    __tablename__ = "job"
+    __table_args__ = (Index("job_unfinished", "name", postgresql_where=text("state IN ('waiting', 'running')")),)
+
+    name: str = Field(primary_key=True)
+    slot: dt.datetime = _when(primary=True)
+    state: str = "waiting"
+    attempts: int = 0
+    not_before: dt.datetime = _when()
+    owner: str = ""
+    claimed_until: dt.datetime | None = _when(null=True)
+    subject: uuid.UUID | None = None  # the snapshot or run that it made
+    progress: dict[str, Any] = _json()
+    failure: str = ""
+    started_at: dt.datetime | None = _when(null=True)
+    finished_at: dt.datetime | None = _when(null=True)
+
+
+class NoticeRow(SQLModel, table=True):
+    """Something that people are told once: `key` says which thing of its kind. Unsent while `sent_at` is empty."""
+
+    __tablename__ = "notice"
+    __table_args__ = (Index("notice_unsent", "noticed_at", postgresql_where=text("sent_at IS NULL")),)
+
+    kind: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    sentence: str
+    noticed_at: dt.datetime = _when()
+    sent_at: dt.datetime | None = _when(null=True)
+
+
+class VendorUse(SQLModel, table=True):
+    """How much a connector's vendor has been asked since ever, by every worker."""
+
+    __tablename__ = "vendor_use"
+
+    connector: str = Field(primary_key=True)
+    calls: int = Field(default=0, sa_type=BigInteger)
+    throttled: int = Field(default=0, sa_type=BigInteger)
+    waited_seconds: float = 0.0
+
+
+class Home(SQLModel, table=True):
+    """Which database these books were last known to be in. In another one they were restored: nothing is applied until
+    an operator has seen what differs."""
+
+    __tablename__ = "home"
+
+    one: bool = Field(default=True, primary_key=True)
+    identity: str
+    actor: str
     at: dt.datetime = _when()
 
 
