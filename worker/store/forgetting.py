@@ -67,6 +67,7 @@ _ERASING = (
     " WHERE person_id = :person",
     "UPDATE step SET sentence = :erased, args = '{}', detail = '', before = '', after = '' WHERE person_id = :person",
     "UPDATE episode SET sentence = :erased WHERE person_id = :person",
+    "UPDATE notice SET sentence = '' WHERE person_id = :person AND sentence <> ''",
     f"UPDATE decision SET note = '' WHERE episode_id IN ({_EPISODES})",
     f"UPDATE waiver SET note = '' WHERE (target, account_id) IN ({_ACCOUNTS})",
 )

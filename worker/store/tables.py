@@ -483,7 +483,8 @@ class JobRow(SQLModel, table=True):
 
 
 class NoticeRow(SQLModel, table=True):
-    """Something that people are told once: `key` says which thing of its kind. Unsent while `sent_at` is empty."""
+    """Something that people are told once: `key` says which thing of its kind. Unsent while `sent_at` is empty; `told`
+    are those who have it already. Once sent, the sentence is erased: it may name somebody."""
 
     __tablename__ = "notice"
     __table_args__ = (Index("notice_unsent", "noticed_at", postgresql_where=text("sent_at IS NULL")),)
@@ -491,6 +492,9 @@ class NoticeRow(SQLModel, table=True):
     kind: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     sentence: str
+    urgent: bool = False
+    person_id: uuid.UUID | None = None
+    told: list[str] = Field(default_factory=list, sa_column=Column(ARRAY(Text), nullable=False))
     noticed_at: dt.datetime = _when()
     sent_at: dt.datetime | None = _when(null=True)
 
