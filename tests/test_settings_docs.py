@@ -16,6 +16,7 @@ from worker.core.plan import Operation
 from worker.flows.samples import run_policy_tests
 from worker.settings.document import parse
 from worker.settings.model import PRESETS, Mode, Settings
+from worker.settings.sections import shortly
 
 PAGE = (Path(__file__).parents[1] / "docs" / "policy.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
@@ -63,7 +64,7 @@ def written(value: Any) -> Any:
     if isinstance(value, float):
         return f"{value:.0%}"
     if isinstance(value, dt.timedelta):
-        return f"{value.seconds // 3600}h"
+        return shortly(value)
     if isinstance(value, tuple):
         return list(value)
     return value if isinstance(value, dict) else str(value)

@@ -41,6 +41,9 @@ from worker.settings.model import (
     Settings,
 )
 
+NOT_DECIDING = frozenset({"schedule", "rates", "windows", "freezes", "notify", "retention"})
+"""Sections that say when and how Trueup works, not what anybody deserves."""
+
 TRANSPORT = frozenset({"ca_file", "timeout"})
 """Connector keys that say how to reach it, not what to decide."""
 
@@ -327,7 +330,7 @@ def _dumped(sections: Mapping[str, BaseModel]) -> list[Any]:
 
 def _deciding(settings: Settings, sources: Mapping[str, BaseModel], targets: Mapping[str, BaseModel]) -> Any:
     """What decisions depend on: not how a connector is reached, not who owns a rule, not the order of rules."""
-    policy = settings.model_dump(mode="json", by_alias=True, exclude={"sources", "targets", "rules"})
+    policy = settings.model_dump(mode="json", by_alias=True, exclude={"sources", "targets", "rules", *NOT_DECIDING})
     rules = sorted(
         (entry.model_dump(mode="json", by_alias=True, exclude={"owner", "why"}) for entry in settings.rules),
         key=lambda entry: str(entry["name"]),

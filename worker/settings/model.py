@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-import zoneinfo
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -26,66 +19,8 @@ from worker.core import guardrails
 from worker.core.conditions import normal, pattern
 from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-Text = Annotated[str, StringConstraints(min_length=1)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-OneOrMany = Annotated[
-    tuple[Text, ...],
-    BeforeValidator(_listed),
-    Field(min_length=1),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
-]
-
-
-def _share(value: Any) -> Any:
-    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?) ?%", value) if isinstance(value, str) else None
-    if isinstance(value, float) and 0 <= value <= 1:
-        return value
-    if found is None or float(found[1]) > 100:
-        raise ValueError("write a percentage from 0% to 100%, such as 5%")
-    return float(found[1]) / 100
-
-
-Share = Annotated[
-    float, BeforeValidator(_share), WithJsonSchema({"type": "string", "pattern": r"^\d{1,3}(\.\d+)? ?%$"})
-]
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-
-def _duration(value: Any) -> Any:
-    found = re.fullmatch(r"([1-9]\d{0,4}) ?([smhd])", value) if isinstance(value, str) else None
-    if isinstance(value, dt.timedelta):
-        return value
-    if found is None:
-        raise ValueError("write a time such as 30m, 2h or 7d")
-    return dt.timedelta(**{_UNITS[found[2]]: int(found[1])})
-
-
-Duration = Annotated[
-    dt.timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "pattern": r"^[1-9]\d{0,4} ?[smhd]$"})
-]
-
-
-def _zone(name: str) -> str:
-    if name == "UTC":
-        return name
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ValueError("there is no such time zone here; write UTC or a name such as Europe/Berlin") from error
-    return name
+from worker.settings.schedule import Schedule, zone_of
+from worker.settings.sections import Duration, Name, OneOrMany, Section, Share, Text, Zone
 
 
 class Mode(StrEnum):
@@ -347,9 +282,7 @@ class Approvals(Section):
 class Settings(Section):
     """trueup.yaml as a whole. `sources` and `targets` are as written here; Loaded has them as their connectors' own."""
 
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(
-        default="UTC", description="whose midnight ends a rule's `until`"
-    )
+    timezone: Zone = Field(default="UTC", description="whose midnight ends a rule's `until`")
     mode: Mode = Field(
         default=Mode.OBSERVE,
         description="observe: nothing by itself; review: gives by itself, a human approves the rest; enforce",
@@ -374,6 +307,7 @@ class Settings(Section):
         default={}, description="entitlements that left the policy on purpose and are no longer governed"
     )
     approvals: Approvals = Approvals()
+    schedule: Schedule = Schedule()
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""
@@ -391,5 +325,4 @@ class Settings(Section):
 
     def today(self, now: dt.datetime) -> dt.date:
         """The day that it is, at an instant, where the policy lives."""
-        zone = dt.UTC if self.timezone == "UTC" else zoneinfo.ZoneInfo(self.timezone)
-        return now.astimezone(zone).date()
+        return now.astimezone(zone_of(self)).date()
