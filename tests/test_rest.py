@@ -98,6 +98,23 @@ def test_an_answer_that_outlasts_the_claim_on_an_account_leaves_a_change_unknown
         CALLS_END.reset(token)
 
 
+def test_a_call_under_a_claim_takes_no_longer_than_may_be_though_its_own_time_out_is_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rest, "CLAIMED_CALL", 0.1)
+    with serving(drip_slowly) as (url, _), client(url, timeout=120) as acme:
+        token = CALLS_END.set(time.monotonic() + 60)
+        with pytest.raises(Unknown, match="broke off"):
+            acme.send("PUT", "/users/7")
+        CALLS_END.reset(token)
+
+
+def drip_slowly(connection: socket.socket) -> None:
+    """A byte that comes too late for a call under a claim, and in time for any other."""
+    connection.sendall(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n[")
+    time.sleep(0.5)
+
+
 def test_the_size_of_an_answer_is_counted_after_unpacking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rest, "SIZE_LIMIT", 2**20)
     bomb = gzip.compress(b" " * 2**23)

@@ -15,6 +15,10 @@ class Refused(TrueupError):
     """Stop; the input is implausible, or acting on it would do harm."""
 
 
+class Lost(Refused):
+    """Stop and write nothing more: another worker has taken over what we were at."""
+
+
 class Unavailable(TrueupError):
     """Come back later. The call certainly changed nothing. `retry_after` is in seconds, where the vendor said so."""
 

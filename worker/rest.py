@@ -23,6 +23,7 @@ from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected, U
 CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
 """The time.monotonic() at which a claim on an account runs out: no call starts that could outlast it."""
 
+CLAIMED_CALL = 20.0  # seconds at most that a call may take while an account is claimed: some fit into one claim
 READS = frozenset({"GET", "HEAD"})
 SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer, unpacked; no vendor page comes near it
 PATIENCE = 10  # time-outs that one whole answer may take: each of its pieces may come in time, and it never end
@@ -189,14 +190,16 @@ class Rest:
         call = f"{method} {quoted(urlsplit(url).path)} of {self.name}"
         self._before_call()
         end = CALLS_END.get()
-        if end is not None and time.monotonic() + self._timeout > end:
+        timeout = self._timeout if end is None else min(self._timeout, CLAIMED_CALL)
+        if end is not None and time.monotonic() + timeout > end:
             raise Unavailable(f"{call} was not started: the claim on the account would run out before its answer.")
         sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
         with self._counting:
             self.calls += 1
         reading = method in READS
         try:
-            with self._client.stream(method, url, params=params, content=body, headers=sent) as response:
+            request = self._client.stream(method, url, params=params, content=body, headers=sent, timeout=timeout)
+            with request as response:
                 content = self._body(response, call, end or time.monotonic() + PATIENCE * self._timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(call, error) from error

@@ -7,6 +7,7 @@ accounts are in dispute, since nobody has confirmed yet whose they are.
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from sqlalchemy import text
 
 from tests.flows.rig import NOON, Rig, interrupted
 from worker.core.drift import Cause
 from worker.core.guardrails import State
-from worker.errors import Paused, Refused, TrueupError
+from worker.errors import Lost, Paused, Refused, TrueupError
 from worker.flows import links, passes, review, standstill
-from worker.flows.apply import apply
+from worker.flows.apply import apply, settle
 from worker.flows.check import check
 from worker.flows.crowd import gather
 from worker.flows.observe import observe
@@ -28,8 +30,8 @@ from worker.flows.passes import Outlook
 from worker.flows.pull import pull
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
-from worker.ports import SourcePage
-from worker.store import episodes, leases, mirror, people
+from worker.ports import Made, Outcome, SourcePage
+from worker.store import episodes, leases, mirror, people, runs
 
 CREATING = {"create": "auto"}
 
@@ -667,43 +669,83 @@ def test_only_one_trueup_plans_for_a_target_at_a_time(rig: Rig, site: Site) -> N
     assert passes.sync(site).failures == [], "it ends with whoever was at it"
 
 
+def at_work(rig: Rig, site: Site, login: str) -> None:
+    """Somebody else holds this person's account."""
+    with site.begin() as session:
+        account = f"account looker {rig.looker_user(login).id}"
+        assert leases.take(session, account, "somebody else", dt.timedelta(minutes=3))
+
+
+def expire_claims(site: Site) -> None:
+    """As if every claim had run out by the database's clock: whoever held one was stopped for minutes."""
+    with site.begin() as session:
+        session.execute(text("UPDATE lease SET expires_at = 'epoch'"))
+
+
 def test_an_account_that_another_trueup_is_at_work_on_is_left_for_the_next_run(
     rig: Rig, site: Site, leaver: str
 ) -> None:
     plan = plan_of(passes.plan(site))
-    with site.begin() as session:
-        account = f"account looker {rig.looker_user(leaver).id}"
-        assert leases.take(session, account, "somebody else", site.now(), dt.timedelta(minutes=3))
+    at_work(rig, site, leaver)
     applied = apply(site, plan.run_id)
     assert not rig.looker_user(leaver).is_disabled
     assert applied.done, "others are served"
     assert all("another Trueup is at work on this account" in p for p in applied.problems if leaver in p)
-    rig.clock.advance(minutes=3)
+    expire_claims(site)
     passes.sync(site)
     assert rig.looker_user(leaver).is_disabled
 
 
-def test_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it(rig: Rig, site: Site, leaver: str) -> None:
+def test_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it(
+    rig: Rig, site: Site, leaver: str
+) -> None:
     plan = plan_of(passes.plan(site))
 
     def take_over() -> None:
-        rig.clock.advance(minutes=4)
-        with site.begin() as session:
-            account = f"account looker {rig.looker_user(leaver).id}"
-            assert leases.take(session, account, "somebody else", site.now(), dt.timedelta(minutes=3))
+        expire_claims(site)
+        assert settle(replace(site, owner="somebody else"), "looker")
 
     applied = apply(interrupted(site, "looker", take_over), plan.run_id)
     theirs = [m for m in rig.mutations() if f"/users/{rig.looker_user(leaver).id}" in m]
     assert len(theirs) == 1
     assert rig.looker_groups(leaver)
-    done = [text for text in applied.done if leaver in text]
+    assert not [text for text in applied.done if leaver in text]
     lost = [text for text in applied.problems if leaver in text]
-    assert len(done) == 1
-    assert len(lost) == 3
+    assert len(lost) == 4
     assert all("was lost to another worker" in text for text in lost)
+    ends = [
+        e.facts["outcome"] for e in rig.trail(site, "step ended") if e.facts["account"] == rig.looker_user(leaver).id
+    ]
+    assert ends == ["found applied"], "only whoever took over says what became of the step"
     with site.begin() as session:
+        states = {c.state for c in runs.changes_of(session, plan.run_id) if f"<{leaver}>" in c.sentence}
         standing = [e.sentence for e in episodes.open_episodes(session, "looker") if leaver in e.sentence]
-    assert len(standing) == 3
+    assert states == {"interrupted", State.OPEN.value}
+    assert len(standing) == 4
+
+
+def test_a_step_that_somebody_else_has_settled_is_not_settled_again(rig: Rig, site: Site) -> None:
+    made = Made(Outcome.FOUND_NOT_APPLIED)
+    apply(site, plan_of(passes.plan(site)).run_id)
+    with site.begin() as session:
+        step_id = uuid.UUID(str(rig.trail(site, "step ended")[0].facts["step"]))
+    with pytest.raises(Lost, match="another worker, which found it applied"), site.begin() as session:
+        runs.finish(session, step_id, made, site.now())
+
+
+def test_a_claim_lasts_a_minute_by_the_database_s_clock_whatever_ours_says(rig: Rig, site: Site, leaver: str) -> None:
+    plan = plan_of(passes.plan(site))
+    left: list[float] = []
+
+    def look() -> None:
+        with site.begin() as session:
+            left.extend(session.scalars(text(
+                "SELECT extract(epoch FROM expires_at - clock_timestamp()) FROM lease WHERE owner <> ''"
+            )))  # fmt: skip
+
+    rig.clock.advance(minutes=-30)
+    apply(interrupted(site, "looker", look), plan.run_id)
+    assert [30 < float(seconds) <= 60 for seconds in left] == [True]
 
 
 # --- pause -----------------------------------------------------------------------------------------------------------

@@ -6,8 +6,6 @@ settled by re-reading before anything else happens to the account.
 
 from __future__ import annotations
 
-import datetime as dt
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,15 +17,26 @@ from worker.core.drift import Cause
 from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import TAKING, Operation
-from worker.errors import Denied, Misconfigured, Misshapen, Paused, Refused, Rejected, TrueupError, Unavailable, Unknown
+from worker.errors import (
+    Denied,
+    Lost,
+    Misconfigured,
+    Misshapen,
+    Paused,
+    Refused,
+    Rejected,
+    TrueupError,
+    Unavailable,
+    Unknown,
+)  # fmt: skip
 from worker.flows import guards
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END
 from worker.store import decisions, episodes, leases, mirror, people, runs
+from worker.store.leases import Held
 from worker.store.tables import ChangeRow, Run
 
-CLAIM = dt.timedelta(minutes=3)  # on one account; renewed before each step
 GIVING = frozenset({Operation.GRANT.value, Operation.CREATE.value, Operation.ENABLE.value})
 INTERRUPTED = "interrupted"
 DONE = frozenset({Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED})
@@ -85,24 +94,27 @@ def settle(site: Site, name: str) -> list[str]:
     told = []
     for account_id in dict.fromkeys(step.account_id or f"person {step.person_id}" for step in waiting):
         with site.begin() as session:
-            held = leases.take(session, f"account {name} {account_id}", site.owner, site.now(), CLAIM)
+            held = leases.take(session, f"account {name} {account_id}", site.owner, site.claim)
         if held is None:
             continue  # whoever holds it is alive, and settles its own steps
         try:
-            told += _settle_account(site, name, account_id)
+            told += _settle_account(site, name, account_id, held)
+        except Lost:
+            continue  # whoever has it now settles them
         finally:
             with site.begin() as session:
                 leases.release(session, held)
     return told
 
 
-def _settle_account(site: Site, name: str, subject: str) -> list[str]:
+def _settle_account(site: Site, name: str, subject: str, held: Held) -> list[str]:
     with site.begin() as session:
         rows = [r for r in runs.unsettled(session, name) if subject in (r.account_id, f"person {r.person_id}")]
     told = []
     for row in rows:
         made = site.targets[name].settled(runs.as_step(row))
         with site.begin() as session:
+            leases.still_ours(session, held)
             _record_outcome(site, session, row.id, made)
             # Whether the whole change came about, the next comparison tells; here only the step is known.
             runs.set_states(session, row.change_ids, INTERRUPTED)
@@ -150,23 +162,32 @@ class _Account:
         """Claim the account and make its steps. Raises Unavailable or Denied when the run cannot go on."""
         with self._site.begin() as session:
             held = leases.take(
-                session, f"account {self._run.target} {self._subject}", self._site.owner, self._site.now(), CLAIM
+                session, f"account {self._run.target} {self._subject}", self._site.owner, self._site.claim
             )
         if held is None:
             self._leave("another Trueup is at work on this account just now")
             return
         self._held = held
         try:
-            _settle_account(self._site, self._run.target, self._subject)
-            account = self._account()
-            if account is not None:
-                self._make_all(self._target.steps(account, [self._task(c) for c in self._changes.values()]))
-        except Refused as error:
-            unfinished = [id for id, change in self._changes.items() if change.state == State.OPEN.value]
-            self._end(unfinished, "refused", str(error))
+            self._work_claimed()
+        except Lost as error:
+            self._leave(str(error))
         finally:
             with self._site.begin() as session:
                 leases.release(session, self._held)
+
+    def _work_claimed(self) -> None:
+        """Raises Lost when somebody else has taken the account over: nothing more is written about it here."""
+        try:
+            _settle_account(self._site, self._run.target, self._subject, self._held)
+            account = self._account()
+            if account is not None:
+                self._make_all(self._target.steps(account, [self._task(c) for c in self._changes.values()]))
+        except Lost:
+            raise
+        except Refused as error:
+            unfinished = [id for id, change in self._changes.items() if change.state == State.OPEN.value]
+            self._end(unfinished, "refused", str(error))
 
     def _account(self) -> Account | None:
         """As the plan saw it; for a create, as it should become."""
@@ -228,7 +249,7 @@ class _Account:
     def _begin(self, session: Session, step: Step) -> uuid.UUID | None:
         """Everything that must still hold at this moment, and then `attempted`; None when something does not."""
         site, now = self._site, self._site.now()
-        self._held = leases.renew(session, self._held, now, CLAIM)
+        self._held = leases.renew(session, self._held, site.claim)
         giving = [t for t in step.tasks if self._changes[t].operation in GIVING]
         if giving and self._person_id and people.departure_marked(session, self._person_id):
             self._end_in(session, step.tasks, "refused", "the person has departed meanwhile")
@@ -309,7 +330,7 @@ class _Account:
     def _call(self, step: Step, step_id: uuid.UUID) -> Made:
         """The one place where a target is changed, and what each kind of error means for the record."""
         stop: TrueupError | None = None
-        token = CALLS_END.set(time.monotonic() + (self._held.expires_at - self._site.now()).total_seconds())
+        token = CALLS_END.set(self._held.ends)
         try:
             made = self._target.apply(step)
         except Unknown as error:
@@ -345,17 +366,19 @@ class _Account:
         return found
 
     def _conclude(self, session: Session, step_id: uuid.UUID, made: Made, *, nothing_happened: bool = False) -> None:
+        leases.still_ours(session, self._held)
         _record_outcome(self._site, session, step_id, made, nothing_happened=nothing_happened)
         if made.account_id and not self._account_id:
             self._account_id = made.account_id
 
     def _leave(self, reason: str) -> None:
-        for change in self._changes.values():
+        for change in (c for c in self._changes.values() if c.state == State.OPEN.value):
             self._applied.problems.append(f"{change.sentence}: left for the next run, {reason}")
 
     def _end(self, change_ids: Sequence[str], state: str, note: str) -> None:
         if change_ids:
             with self._site.begin() as session:
+                leases.still_ours(session, self._held)
                 self._end_in(session, change_ids, state, note)
 
     def _end_in(self, session: Session, change_ids: Sequence[str], state: str, note: str) -> None:

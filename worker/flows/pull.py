@@ -80,11 +80,11 @@ def sole_reader(site: Site, name: str) -> Iterator[Callable[[Session], object]]:
     """One reading of a connector at a time: a second would set aside what the first has staged, and a third that of the
     second. Yields what says, page by page, that we are still at it. Raises Refused for whoever comes second."""
     with site.begin() as session:
-        held = leases.take(session, f"read {name}", site.owner, site.now(), PAGE_CLAIM)
+        held = leases.take(session, f"read {name}", site.owner, PAGE_CLAIM)
     if held is None:
         raise Refused(f"Another Trueup is reading {name} just now; wait for it, then run this again.")
     try:
-        yield lambda session: leases.renew(session, held, site.now(), PAGE_CLAIM)
+        yield lambda session: leases.renew(session, held, PAGE_CLAIM)
     finally:
         with site.begin() as session:
             leases.release(session, held)

@@ -19,6 +19,8 @@ from worker.settings import Loaded
 from worker.store import chain, installations
 from worker.store.session import Store
 
+CLAIM = dt.timedelta(seconds=60)  # on one account: renewed before each step, and longer than any call of one may take
+
 
 def _quiet(_: str) -> None:
     """Says nothing."""
@@ -37,6 +39,7 @@ class Site:
     owner: str
     now: Callable[[], dt.datetime]
     say: Callable[[str], None] = field(default=_quiet)
+    claim: dt.timedelta = CLAIM
     stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
 
     def begin(self) -> AbstractContextManager[Session]:

@@ -1,68 +1,97 @@
 """The right to act on an account: one holder at a time, and only until it expires. And the right to be alone at
 something that one transaction does from its beginning to its end.
 
+Expiry is set and judged by the database's clock, so a host whose clock is wrong neither steals a lease nor keeps one.
 Vendors check no fence. Whoever lost a lease finds out here, in the transaction that records the next step, and a call
-is only started when its time-out fits into what is left (`needs`).
+is only started when its time-out fits into what is left (`ends`).
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import time
 from dataclasses import dataclass, replace
 
 from sqlalchemy import text
 from sqlmodel import Session
 
-from worker.errors import Refused
+from worker.errors import Lost
 from worker.store.owners import certainly_dead
+
+_NOTHING = dt.timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lease that we hold. Each holder of a name has a higher `fence` than all before it."""
+    """A lease that we hold. Each holder of a name has a higher `fence` than all before it. `ends` is a moment of our
+    own time.monotonic(), never later than the one at which the database lets it expire."""
 
     name: str
     owner: str
     fence: int
-    expires_at: dt.datetime
+    ends: float
 
 
-def take(session: Session, name: str, owner: str, now: dt.datetime, ttl: dt.timedelta) -> Held | None:
+def take(session: Session, name: str, owner: str, ttl: dt.timedelta) -> Held | None:
     """Take a lease that is free, expired, or of a process that has certainly died; None while anybody else holds it,
     ourselves included."""
     holder = session.execute(text("SELECT owner, fence FROM lease WHERE name = :name"), {"name": name}).one_or_none()
     if holder is not None and certainly_dead(holder.owner):
-        release(session, Held(name, holder.owner, holder.fence, now))
+        release(session, Held(name, holder.owner, holder.fence, 0))
+    began = time.monotonic()
     taken = session.execute(
         text(
-            "INSERT INTO lease (name, owner, fence, expires_at) VALUES (:name, :owner, 1, :until)"
-            " ON CONFLICT (name) DO UPDATE SET owner = :owner, fence = lease.fence + 1, expires_at = :until"
-            " WHERE lease.expires_at <= :now RETURNING fence"
+            "INSERT INTO lease (name, owner, fence, expires_at)"
+            " VALUES (:name, :owner, 1, clock_timestamp() + CAST(:ttl AS interval))"
+            " ON CONFLICT (name) DO UPDATE SET owner = :owner, fence = lease.fence + 1,"
+            " expires_at = clock_timestamp() + CAST(:ttl AS interval)"
+            " WHERE lease.expires_at <= clock_timestamp() RETURNING fence"
         ),
-        {"name": name, "owner": owner, "until": now + ttl, "now": now},
+        {"name": name, "owner": owner, "ttl": ttl},
     ).one_or_none()
-    return Held(name, owner, taken.fence, now + ttl) if taken else None
+    return Held(name, owner, taken.fence, began + ttl.total_seconds()) if taken else None
 
 
-def renew(session: Session, held: Held, now: dt.datetime, ttl: dt.timedelta) -> Held:
-    """Hold it for longer. Raises Refused when it was lost or has expired; never shortens it."""
-    check(session, held, now)
-    until = max(held.expires_at, now + ttl)
+def renew(session: Session, held: Held, ttl: dt.timedelta) -> Held:
+    """Hold it for longer. Raises Lost when it was lost or has expired; never shortens it."""
+    check(session, held)
+    began = time.monotonic()
     session.execute(
-        text("UPDATE lease SET expires_at = :until WHERE name = :name"), {"until": until, "name": held.name}
+        text(
+            "UPDATE lease SET expires_at = greatest(expires_at, clock_timestamp() + CAST(:ttl AS interval))"
+            " WHERE name = :name"
+        ),
+        {"ttl": ttl, "name": held.name},
     )
-    return replace(held, expires_at=until)
+    return replace(held, ends=max(held.ends, began + ttl.total_seconds()))
 
 
-def check(session: Session, held: Held, now: dt.datetime, needs: dt.timedelta = dt.timedelta(0)) -> None:
-    """Lock the lease until this transaction ends. Raises Refused unless it is ours for `needs` longer."""
+def check(session: Session, held: Held, needs: dt.timedelta = _NOTHING) -> None:
+    """Lock the lease until this transaction ends. Raises Lost unless it is ours for `needs` longer."""
+    left = _locked(session, held)
+    if left <= needs:
+        raise Lost(f"The lease on {held.name} ends too soon to go on ({max(left, _NOTHING).total_seconds():.0f} s).")
+
+
+def still_ours(session: Session, held: Held) -> None:
+    """Lock the lease until this transaction ends. Raises Lost when anybody has taken it since; that it has expired is
+    no harm to what is only written down."""
+    _locked(session, held)
+
+
+def _locked(session: Session, held: Held) -> dt.timedelta:
+    """How long the lease has left, once its row is ours; the clock is read when the wait for the row is over."""
     found = session.execute(
-        text("SELECT owner, fence, expires_at FROM lease WHERE name = :name FOR UPDATE"), {"name": held.name}
+        text(
+            "WITH row AS MATERIALIZED (SELECT owner, fence, expires_at FROM lease WHERE name = :name FOR UPDATE)"
+            " SELECT owner, fence, expires_at - clock_timestamp() AS remains FROM row"
+        ),
+        {"name": held.name},
     ).one_or_none()
     if found is None or (found.owner, found.fence) != (held.owner, held.fence):
-        raise Refused(f"The lease on {held.name} was lost to another worker; this one stops here.")
-    if found.expires_at <= now + needs:
-        raise Refused(f"The lease on {held.name} ends too soon to go on ({found.expires_at:%H:%M:%S} UTC).")
+        raise Lost(f"The lease on {held.name} was lost to another worker; this one stops here.")
+    remains: dt.timedelta = found.remains
+    return remains
 
 
 def release(session: Session, held: Held) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from worker.core.guardrails import State, Tally
+from worker.errors import Lost
 from worker.ports import Made, Outcome, Step
 from worker.store.tables import ChangeRow, Effect, Run, StepRow
 
@@ -119,8 +120,11 @@ def attempt(
 
 
 def finish(session: Session, step_id: uuid.UUID, made: Made, now: dt.datetime) -> StepRow:
-    row = session.get(StepRow, step_id, with_for_update=True)
-    assert row is not None, "steps are never deleted"
+    """Record what came of a step. Raises Lost when another worker has settled it meanwhile: that is what it stays."""
+    row = session.get(StepRow, step_id, with_for_update=True, populate_existing=True)
+    assert row is not None, "an unsettled step is never deleted"
+    if row.outcome not in UNSETTLED:
+        raise Lost(f"This step was lost to another worker, which found it {row.outcome}.")
     for name, value in asdict(made).items():
         if name in ("detail", "before", "after", "request_id"):
             setattr(row, name, value)
