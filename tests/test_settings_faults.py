@@ -78,7 +78,7 @@ FAULTS = {
     "rules: [{name: a, when: {everyone: true}, give: [[x]]}]": "rules[0].give[0]: write the name of a bundle, or",
     "rules: [{name: a, when: {everyone: true}, give: [{looker: {}}]}]": "rules[0].give[0].looker: names no entitlement",
     "rules: [{name: a, when: {everyone: true}, give: [qa]}]": 'rules[0].give[0]: there is no bundle "qa"; declare it',
-    "schedule: {}": "schedule: there is no such key",
+    "timetable: {}": "timetable: there is no such key",
     "people: {}": "people: there is no such key",
 }
 
