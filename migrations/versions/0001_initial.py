@@ -300,7 +300,7 @@ def _tables() -> None:
         sa.Column("sentence", sa.String(), nullable=False),
         sa.Column("urgent", sa.Boolean(), nullable=False),
         sa.Column("person_id", sa.Uuid(), nullable=True),
-        sa.Column("told", sa.ARRAY(sa.Text()), nullable=False),
+        sa.Column("told", postgresql.JSONB(), nullable=False),
         sa.Column("noticed_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("kind", "key"),

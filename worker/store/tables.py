@@ -484,7 +484,7 @@ class JobRow(SQLModel, table=True):
 
 class NoticeRow(SQLModel, table=True):
     """Something that people are told once: `key` says which thing of its kind. Unsent while `sent_at` is empty; `told`
-    are those who have it already. Once sent, the sentence is erased: it may name somebody."""
+    is who has it already, and since when. Once sent, the sentence is erased: it may name somebody."""
 
     __tablename__ = "notice"
     __table_args__ = (Index("notice_unsent", "noticed_at", postgresql_where=text("sent_at IS NULL")),)
@@ -494,7 +494,7 @@ class NoticeRow(SQLModel, table=True):
     sentence: str
     urgent: bool = False
     person_id: uuid.UUID | None = None
-    told: list[str] = Field(default_factory=list, sa_column=Column(ARRAY(Text), nullable=False))
+    told: dict[str, Any] = _json()
     noticed_at: dt.datetime = _when()
     sent_at: dt.datetime | None = _when(null=True)
 
