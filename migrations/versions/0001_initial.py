@@ -70,7 +70,7 @@ def _worker_role() -> None:
 
 _STAGING = (
     "staged_identity", "staged_source_group", "staged_membership",
-    "staged_account", "staged_holding", "staged_catalogue_item",
+    "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait",
 )  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
@@ -363,6 +363,7 @@ def _tables() -> None:
         sa.Column("counts", postgresql.JSONB(), nullable=False),
         sa.Column("failure", sa.String(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -439,6 +440,7 @@ def _tables() -> None:
         sa.Column("email", sa.String(), nullable=False),
         sa.Column("attributes", postgresql.JSONB(), nullable=False),
         sa.Column("problem", sa.String(), nullable=False),
+        sa.Column("stamp", sa.Text(), nullable=False),
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_identity_snapshot_id"), "staged_identity", ["snapshot_id"], unique=False)
@@ -461,6 +463,14 @@ def _tables() -> None:
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_source_group_snapshot_id"), "staged_source_group", ["snapshot_id"], unique=False)
+    op.create_table(
+        "staged_trait",
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("trait", sa.Text(), nullable=False),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_staged_trait_snapshot_id"), "staged_trait", ["snapshot_id"], unique=False)
     op.create_table(
         "vendor_use",
         sa.Column("connector", sa.String(), nullable=False),
@@ -539,12 +549,14 @@ def _tables() -> None:
         "part",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("args", postgresql.JSONB(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(), nullable=False),
-        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("failure", sa.String(), nullable=False),
         sa.Column("facts", postgresql.JSONB(), nullable=False),
         sa.ForeignKeyConstraint(
             ["snapshot_id"],
@@ -553,7 +565,9 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_part_snapshot_id"), "part", ["snapshot_id"], unique=False)
-    op.create_index("part_waiting", "part", ["snapshot_id"], unique=False, postgresql_where=sa.text("state <> 'done'"))
+    op.create_index(
+        "part_undone", "part", ["snapshot_id", "position"], unique=False, postgresql_where=sa.text("state <> 'done'")
+    )
     op.create_table(
         "person_identity",
         sa.Column("source", sa.String(), nullable=False),

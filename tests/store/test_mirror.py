@@ -52,6 +52,7 @@ EIGHT = Account("8", "svc", "", False, {}, frozenset(), frozenset({Trait.SERVICE
 ACCOUNTS = TargetPage(
     (SEVEN, EIGHT),
     (("7", ROLE), ("7", GROUP)),
+    (),
     (CatalogueItem("role", "2", "Developer"), CatalogueItem("role", "1", "Admin", True, "managed elsewhere")),
 )
 

@@ -26,17 +26,17 @@ from worker.core.identity import (
     Trait,
 )
 from worker.store.bulk import streamed
+from worker.store.merging import Merged, counts, merge_source, merge_target
 from worker.store.snapshots import Snapshot, current_snapshot, snapshot
 from worker.store.staging import (
-    Merged,
-    counts,
     discard_snapshot,
-    merge_source,
-    merge_target,
+    open_read,
+    refuse_lost_rows,
     stage_source,
     stage_target,
     staged_counts,
     start_snapshot,
+    strangers,
     unseen,
 )
 
@@ -53,14 +53,17 @@ __all__ = [
     "identity",
     "merge_source",
     "merge_target",
+    "open_read",
     "people",
     "person",
+    "refuse_lost_rows",
     "snapshot",
     "source_groups",
     "stage_source",
     "stage_target",
     "staged_counts",
     "start_snapshot",
+    "strangers",
     "unseen",
 ]
 

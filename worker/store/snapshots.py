@@ -26,6 +26,10 @@ class Snapshot:
     checks: tuple[Check, ...]
     failure: str
 
+    @property
+    def title(self) -> str:
+        return f"The read of {self.connector} that began at {self.started_at:%Y-%m-%d %H:%M:%S}"
+
 
 _COLUMNS = "id, connector, started_at, certified_at, counts, checks, failure"
 

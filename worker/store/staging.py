@@ -1,8 +1,4 @@
-"""A read on its way into the mirror: staged page by page, certified as a whole, made current in one go.
-
-Rows of the mirror are never overwritten. One that changed is closed at the moment of the merge and its successor is
-opened, so an unchanged read writes nothing and "as of" is a question of two columns.
-"""
+"""A read on its way into the mirror: what its parts brought waits here, until all of it is there."""
 
 from __future__ import annotations
 
@@ -21,27 +17,19 @@ from worker.core.identity import Account, Identity
 from worker.errors import Refused
 from worker.ports import Check, SourcePage, TargetPage
 from worker.store.bulk import copied, planned_for_all_rows
-from worker.store.snapshots import Snapshot
 from worker.store.snapshots import snapshot as snapshot_of
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
-    """How many rows of the mirror a read ended and began; both are 0 when nothing had changed."""
-
-    closed: int
-    opened: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One table of the mirror, and how counts call its rows."""
+class Kind:
+    """One table of the mirror, and how counts call its rows. `beside` are columns that only staging has."""
 
     table: str
     owner: str  # the column that names the connector
     noun: str
     key: tuple[str, ...]
     values: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def columns(self) -> str:
@@ -53,30 +41,42 @@ class _Kind:
 
     @property
     def staged(self) -> str:
-        """SQL: the staged rows of a snapshot, each once; an account's traits from several pages are united."""
-        if self.table != "account":
-            return f"SELECT DISTINCT {self.columns} FROM staged_{self.table} WHERE snapshot_id = :snapshot"
-        plain = "id, login, email, active, profile"
-        return (
-            f"SELECT {plain},"
-            " coalesce(array_agg(DISTINCT trait ORDER BY trait) FILTER (WHERE trait IS NOT NULL), '{}') AS traits"
-            " FROM staged_account LEFT JOIN LATERAL unnest(traits) AS trait ON true"
-            f" WHERE snapshot_id = :snapshot GROUP BY {plain}"
-        )
+        """SQL: the staged rows of a snapshot, each once."""
+        return _STAGED.get(self.table, _EACH_ONCE).format(kind=self)
 
 
-_SOURCE_KINDS = (
-    _Kind("identity", "source", "identities", ("id",),
-          ("standing", "status", "login", "email", "attributes", "problem")),
-    _Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem")),
-    _Kind("membership", "source", "memberships", ("group_id", "identity_id")),
+_EACH_ONCE = "SELECT DISTINCT {kind.columns} FROM staged_{kind.table} WHERE snapshot_id = :snapshot"
+_STAGED = {
+    # Of somebody who is on two lists, what the source wrote last.
+    "identity": (
+        'SELECT DISTINCT {kind.columns} FROM (SELECT *, max(stamp COLLATE "C") OVER (PARTITION BY id) AS newest'
+        " FROM staged_identity WHERE snapshot_id = :snapshot) AS known WHERE stamp = newest"
+    ),
+    # The traits that its own page and other pages give an account, united.
+    "account": (
+        "SELECT id, login, email, active, profile,"
+        " coalesce(array_agg(DISTINCT trait ORDER BY trait) FILTER (WHERE trait IS NOT NULL), '{{}}') AS traits FROM ("
+        "SELECT a.*, trait FROM staged_account a LEFT JOIN LATERAL unnest(a.traits) AS trait ON true"
+        " WHERE a.snapshot_id = :snapshot UNION ALL"
+        " SELECT a.*, t.trait FROM staged_account a JOIN staged_trait t ON t.account_id = a.id"
+        " AND t.snapshot_id = a.snapshot_id WHERE a.snapshot_id = :snapshot"
+        ") AS shown GROUP BY id, login, email, active, profile"
+    ),
+}
+SOURCE_KINDS = (
+    Kind("identity", "source", "identities", ("id",),
+         ("standing", "status", "login", "email", "attributes", "problem"), ("stamp",)),
+    Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem")),
+    Kind("membership", "source", "memberships", ("group_id", "identity_id")),
 )  # fmt: skip
-_TARGET_KINDS = (
-    _Kind("account", "target", "accounts", ("id",), ("login", "email", "active", "profile", "traits")),
-    _Kind("holding", "target", "holdings", ("account_id", "entitlement")),
-    _Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed")),
+TARGET_KINDS = (
+    Kind("account", "target", "accounts", ("id",), ("login", "email", "active", "profile", "traits")),
+    Kind("holding", "target", "holdings", ("account_id", "entitlement")),
+    Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed")),
 )
-_KINDS = _SOURCE_KINDS + _TARGET_KINDS
+KINDS = SOURCE_KINDS + TARGET_KINDS
+_Rows = Mapping[str, Sequence[tuple[object, ...]]]  # by "table (column, ...)" that they are copied into
+_STAGES = (*(f"staged_{kind.table}" for kind in KINDS), "staged_trait")
 
 
 # --- reading in: pages to staging ------------------------------------------------------------------------------------
@@ -106,22 +106,27 @@ def stage_source(session: Session, snapshot_id: uuid.UUID, source: str, page: So
     strange = {i.source for i in page.identities} | {g.source for g in page.groups}
     if strange - {source}:
         raise Refused(f"The pull of {source} brought people or groups of {', '.join(sorted(strange - {source}))}.")
-    rows = (
-        [_identity_columns(i) for i in page.identities],
-        [(g.id, g.name, g.type, g.members, g.problem) for g in page.groups],
-        page.memberships,
-    )
-    _stage(session, snapshot_id, source, _SOURCE_KINDS, rows, page.checks)
+    rows: _Rows = {
+        _into(SOURCE_KINDS[0]): [(*_identity_columns(i), page.stamps.get(i.id, "")) for i in page.identities],
+        _into(SOURCE_KINDS[1]): [(g.id, g.name, g.type, g.members, g.problem) for g in page.groups],
+        _into(SOURCE_KINDS[2]): page.memberships,
+    }
+    _stage(session, snapshot_id, source, rows, page.checks)
 
 
 def stage_target(session: Session, snapshot_id: uuid.UUID, target: str, page: TargetPage) -> None:
     """Keep a page of an observation until the whole of it is certified."""
-    rows = (
-        [_account_columns(a) for a in page.accounts],
-        [(account_id, entitlement.key) for account_id, entitlement in page.holdings],
-        [(i.kind, i.id, i.name, i.privileged, i.closed) for i in page.catalogue],
-    )
-    _stage(session, snapshot_id, target, _TARGET_KINDS, rows, page.checks)
+    rows: _Rows = {
+        _into(TARGET_KINDS[0]): [_account_columns(a) for a in page.accounts],
+        _into(TARGET_KINDS[1]): [(account_id, entitlement.key) for account_id, entitlement in page.holdings],
+        _into(TARGET_KINDS[2]): [(i.kind, i.id, i.name, i.privileged, i.closed) for i in page.catalogue],
+        "staged_trait (snapshot_id, account_id, trait)": [(id, trait.value) for id, trait in page.traits],
+    }
+    _stage(session, snapshot_id, target, rows, page.checks)
+
+
+def _into(kind: Kind) -> str:
+    return f"staged_{kind.table} (snapshot_id, {', '.join(kind.key + kind.values + kind.beside)})"
 
 
 def _identity_columns(identity: Identity) -> tuple[object, ...]:
@@ -163,35 +168,44 @@ def _clean_map(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_clean(k): _clean(v) for k, v in values.items()}
 
 
+def open_read(session: Session, snapshot_id: uuid.UUID, connector: str) -> Mapping[str, Any]:
+    """Lock a read until this transaction ends; its checks so far. Raises Refused once it is closed or was abandoned."""
+    found = session.execute(
+        text(
+            "SELECT checks FROM snapshot WHERE id = :snapshot AND connector = :connector AND certified_at IS NULL"
+            " AND failure = '' FOR UPDATE"
+        ),
+        {"snapshot": snapshot_id, "connector": connector},
+    ).one_or_none()
+    if found is None:
+        raise Refused(f"The read {snapshot_id} of {connector} is closed or was abandoned; start another one.")
+    checks: Mapping[str, Any] = found.checks
+    return checks
+
+
 def _stage(
     session: Session,
     snapshot_id: uuid.UUID,
     connector: str,
-    kinds: Sequence[_Kind],
-    rows: Sequence[Sequence[tuple[object, ...]]],
+    rows: _Rows,
     checks: Iterable[Check],
 ) -> None:
-    known = {"snapshot": snapshot_id, "connector": connector, "staged": sum(map(len, rows))}
+    known = open_read(session, snapshot_id, connector)
     # The count lives in a logged table, so that rows which an unlogged one lost in a crash are missed at the merge.
-    open_ = session.execute(
+    session.execute(
         text(
             "UPDATE snapshot SET counts = jsonb_set(counts, '{staged}',"
-            " to_jsonb(coalesce((counts ->> 'staged')::bigint, 0) + CAST(:staged AS bigint)))"
-            " WHERE id = :snapshot AND connector = :connector AND certified_at IS NULL AND failure = ''"
-            " RETURNING checks"
+            " to_jsonb(coalesce((counts ->> 'staged')::bigint, 0) + CAST(:staged AS bigint))) WHERE id = :snapshot"
         ),
-        known,
-    ).one_or_none()
-    if open_ is None:
-        raise Refused(f"The read {snapshot_id} of {connector} is closed or was abandoned; start another one.")
-    _add_checks(session, snapshot_id, open_.checks, checks)
-    for kind, batch in zip(kinds, rows, strict=True):
+        {"snapshot": snapshot_id, "staged": sum(map(len, rows.values()))},
+    )
+    _add_checks(session, snapshot_id, known, checks)
+    for into, batch in rows.items():
         if batch:
-            into = f"staged_{kind.table} (snapshot_id, {kind.columns})"
             copied(session, into, ((str(snapshot_id), *map(_clean, row)) for row in batch))
 
 
-def _add_checks(session: Session, snapshot_id: uuid.UUID, known: dict[str, Any], checks: Iterable[Check]) -> None:
+def _add_checks(session: Session, snapshot_id: uuid.UUID, known: Mapping[str, Any], checks: Iterable[Check]) -> None:
     added = dict(known)
     for check in checks:
         if added.get(check.name, {}).get("passed", True):  # a check that failed once stays failed
@@ -203,7 +217,7 @@ def _add_checks(session: Session, snapshot_id: uuid.UUID, known: dict[str, Any],
         )
 
 
-# --- making it current: staging into the mirror ----------------------------------------------------------------------
+# --- what has been staged ---------------------------------------------------------------------------------------------
 
 
 def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
@@ -216,7 +230,7 @@ def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
             ),
             {"snapshot": snapshot_id},
         ).one()
-        for kind in _KINDS
+        for kind in KINDS
     }
     return {noun: count for noun, count in found.items() if count}
 
@@ -251,137 +265,53 @@ def unseen(
     return missing
 
 
-def merge_source(session: Session, snapshot_id: uuid.UUID, now: dt.datetime) -> Merged:
-    """Make a certified pull the current one. Raises Refused, and changes nothing, when it is not whole or not sound."""
-    return _merge(session, snapshot_id, now, _SOURCE_KINDS)
+_STRANGERS = (
+    "SELECT DISTINCT m.identity_id AS id FROM staged_membership m WHERE m.snapshot_id = :snapshot AND NOT EXISTS"
+    " (SELECT 1 FROM staged_identity i WHERE i.snapshot_id = m.snapshot_id AND i.id = m.identity_id)"
+    " UNION SELECT h.account_id FROM (SELECT snapshot_id, account_id FROM staged_holding UNION ALL"
+    " SELECT snapshot_id, account_id FROM staged_trait) h WHERE h.snapshot_id = :snapshot AND NOT EXISTS"
+    " (SELECT 1 FROM staged_account a WHERE a.snapshot_id = h.snapshot_id AND a.id = h.account_id)"
+)
 
 
-def merge_target(session: Session, snapshot_id: uuid.UUID, now: dt.datetime) -> Merged:
-    """The same for an observation of a target."""
-    return _merge(session, snapshot_id, now, _TARGET_KINDS)
-
-
-def discard_snapshot(session: Session, snapshot_id: uuid.UUID, failure: str) -> None:
-    """End a read that came to nothing, and say why; what is current stays current."""
-    session.execute(
-        text("UPDATE snapshot SET failure = :failure WHERE id = :snapshot AND certified_at IS NULL"),
-        {"snapshot": snapshot_id, "failure": failure or "discarded"},
-    )
-    _clear_staging(session, snapshot_id, _KINDS)
-
-
-def _merge(session: Session, snapshot_id: uuid.UUID, now: dt.datetime, kinds: Sequence[_Kind]) -> Merged:
-    snapshot = _mergeable(session, snapshot_id)
-    known = {"snapshot": snapshot_id, "connector": snapshot.connector, "now": now}
-    # Two merges at one instant, or a clock set back, must not make a row end before it began.
-    known["moment"] = session.scalars(
-        text("SELECT greatest(CAST(:now AS timestamptz), max(certified_at) + interval '1 microsecond')"
-             " FROM snapshot WHERE connector = :connector"),
-        known,
-    ).one()  # fmt: skip
-    closed = opened = 0
+def strangers(session: Session, snapshot_id: uuid.UUID) -> list[str]:
+    """Ids that memberships, holdings and traits speak of and no list has; sorted."""
     with planned_for_all_rows(session):
-        for kind in kinds:
-            _refuse_contradictions(session, kind, known)
-            closed += _touched(session, _closing(kind), known)
-            opened += _touched(session, _opening(kind), known)
-    session.execute(text("UPDATE snapshot SET current = false WHERE connector = :connector AND current"), known)
-    session.execute(
-        text("UPDATE snapshot SET current = true, certified_at = :moment, counts = CAST(:counts AS jsonb)"
-             " WHERE id = :snapshot"),
-        {**known, "counts": orjson.dumps(counts(session, snapshot.connector)).decode()},
-    )  # fmt: skip
-    _clear_staging(session, snapshot_id, kinds)
-    return Merged(closed, opened)
+        return sorted(session.scalars(text(_STRANGERS), {"snapshot": snapshot_id}))
 
 
-def _mergeable(session: Session, snapshot_id: uuid.UUID) -> Snapshot:
-    session.execute(text("SELECT 1 FROM snapshot WHERE id = :id FOR UPDATE"), {"id": snapshot_id})
+def refuse_lost_rows(session: Session, snapshot_id: uuid.UUID) -> None:
+    """Raises Refused when the database has lost staged rows, as unlogged tables do in a crash."""
     snapshot = snapshot_of(session, snapshot_id)
-    if snapshot is None:
-        raise Refused(f"There is no read {snapshot_id}.")
-    what = f"The read of {snapshot.connector} that began at {snapshot.started_at:%Y-%m-%d %H:%M:%S}"
-    if snapshot.certified_at or snapshot.failure:
-        raise Refused(f"{what} is closed already ({snapshot.failure or 'it became current'}).")
-    for check in snapshot.checks:
-        if not check.passed:
-            raise Refused(f"{what} is not whole: {check.name}: {check.detail}")
-    newer = session.scalars(
-        text("SELECT count(*) FROM snapshot WHERE connector = :connector AND current AND started_at > :started_at"),
-        {"connector": snapshot.connector, "started_at": snapshot.started_at},
-    ).one()
-    if newer:
-        raise Refused(f"{what} is older than the current one and cannot replace it.")
-    expected = snapshot.counts.get("staged", 0)
-    staged = sum(
-        session.scalars(
-            text(f"SELECT count(*) FROM staged_{kind.table} WHERE snapshot_id = :snapshot"), {"snapshot": snapshot_id}
-        ).one()
-        for kind in _KINDS
-    )
+    assert snapshot is not None
+    expected, staged = snapshot.counts.get("staged", 0), 0
+    for stage in _STAGES:
+        counting = text(f"SELECT count(*) FROM {stage} WHERE snapshot_id = :snapshot")
+        staged += session.scalars(counting, {"snapshot": snapshot_id}).one()
     if staged != expected:
         raise Refused(
-            f"{what} was staged with {expected} rows and {staged} are left; the database lost some. Read again."
-        )
-    return snapshot
-
-
-def _refuse_contradictions(session: Session, kind: _Kind, known: Mapping[str, object]) -> None:
-    """The same thing may be read twice, as pages overlap, but not in two states: then it moved under the read."""
-    if not kind.values:
-        return
-    key = ", ".join(kind.key)
-    twice = session.execute(
-        text(f"SELECT {key} FROM ({kind.staged}) AS staged GROUP BY {key} HAVING count(*) > 1 LIMIT 1"), known
-    ).first()
-    if twice:
-        raise Refused(
-            f"The read of {known['connector']} brought {' '.join(twice)} twice, in different states; it changed"
-            " meanwhile. Read again."
+            f"{snapshot.title} was staged with {expected} rows and {staged} are left; the database lost some."
+            " Read again."
         )
 
 
-def _closing(kind: _Kind) -> str:
-    """SQL: rows that vanished or changed end now."""
-    return (
-        f"UPDATE {kind.table} AS live SET valid_to = :moment WHERE live.{kind.owner} = :connector"
-        f" AND live.valid_to IS NULL AND NOT EXISTS (SELECT 1 FROM ({kind.staged.replace('DISTINCT ', '')}) AS staged"
-        f" WHERE {kind.same('staged', 'live', kind.key + kind.values)})"
-    )
+# --- the end of it ---------------------------------------------------------------------------------------------------
 
 
-def _opening(kind: _Kind) -> str:
-    """SQL: what has no open row begins now."""
-    return (
-        f"INSERT INTO {kind.table} ({kind.owner}, {kind.columns}, valid_from)"
-        f" SELECT CAST(:connector AS text), {kind.columns}, CAST(:moment AS timestamptz) FROM ({kind.staged}) AS staged"
-        f" WHERE NOT EXISTS (SELECT 1 FROM {kind.table} AS live WHERE live.{kind.owner} = :connector"
-        f" AND live.valid_to IS NULL AND {kind.same('staged', 'live', kind.key)})"
-        f" ORDER BY {', '.join(kind.key)}"  # an index that grows in order grows faster
-    )
+def discard_snapshot(session: Session, snapshot_id: uuid.UUID, failure: str) -> bool:
+    """End a read that came to nothing, and say why; what is current stays current. False when it had ended already."""
+    ended = session.execute(
+        text(
+            "UPDATE snapshot SET failure = :failure WHERE id = :snapshot AND certified_at IS NULL AND failure = ''"
+            " RETURNING id"
+        ),
+        {"snapshot": snapshot_id, "failure": failure or "discarded"},
+    ).one_or_none()
+    clear_staging(session, snapshot_id)
+    return ended is not None
 
 
-def _touched(session: Session, statement: str, known: Mapping[str, object]) -> int:
-    return session.execute(text(statement), known).rowcount  # type: ignore[attr-defined, no-any-return]
-
-
-def _clear_staging(session: Session, snapshot_id: uuid.UUID, kinds: Iterable[_Kind]) -> None:
-    for kind in kinds:
-        session.execute(
-            text(f"DELETE FROM staged_{kind.table} WHERE snapshot_id = :snapshot"), {"snapshot": snapshot_id}
-        )
-
-
-# --- what is current -------------------------------------------------------------------------------------------------
-
-
-def counts(session: Session, connector: str) -> dict[str, int]:
-    """How much is current, by the same nouns as `staged_counts`."""
-    found = {
-        kind.noun: session.scalars(
-            text(f"SELECT count(*) FROM {kind.table} WHERE {kind.owner} = :connector AND valid_to IS NULL"),
-            {"connector": connector},
-        ).one()
-        for kind in _KINDS
-    }
-    return {noun: count for noun, count in found.items() if count}
+def clear_staging(session: Session, snapshot_id: uuid.UUID) -> None:
+    """Everything that a read kept while it was under way."""
+    for table in (*_STAGES, "part"):
+        session.execute(text(f"DELETE FROM {table} WHERE snapshot_id = :snapshot"), {"snapshot": snapshot_id})

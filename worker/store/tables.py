@@ -139,38 +139,43 @@ class CatalogueRow(SQLModel, table=True):
     closed: str = ""
 
 
-def _staging(row: type[SQLModel]) -> Table:
+def _staging(name: str, *columns: Column[Any]) -> Table:
     """Where one kind of row of a read waits until all of it is there: unlogged, so fast and gone after a crash."""
+    of_read: Column[Any] = Column("snapshot_id", Uuid, nullable=False, index=True)
+    return Table(f"staged_{name}", SQLModel.metadata, of_read, *columns, prefixes=["UNLOGGED"])
+
+
+def _staged(row: type[SQLModel]) -> Table:
     mirrored: Table = row.__table__  # type: ignore[attr-defined]
     kept = [c for c in mirrored.columns if c.name not in ("source", "target", "valid_from", "valid_to")]
-    return Table(
-        f"staged_{mirrored.name}",
-        SQLModel.metadata,
-        Column("snapshot_id", Uuid, nullable=False, index=True),
-        *(Column(c.name, c.type, nullable=False) for c in kept),
-        prefixes=["UNLOGGED"],
-    )
+    stamp = [Column("stamp", Text, nullable=False)] if row is IdentityRow else []  # when the source changed it last
+    return _staging(str(mirrored.name), *(Column(c.name, c.type, nullable=False) for c in kept), *stamp)
 
 
 MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, AccountRow, HoldingRow, CatalogueRow)
-STAGING = {row.__tablename__: _staging(row) for row in MIRRORED}
+STAGING = {row.__tablename__: _staged(row) for row in MIRRORED} | {
+    # What a page says about an account that another page brings.
+    "trait": _staging("trait", Column("account_id", Text, nullable=False), Column("trait", Text, nullable=False)),
+}
 
 
 class PartRow(SQLModel, table=True):
-    """A piece of a read that is under way: waiting, claimed until a moment, or done. `facts` are what it found out that
-    the end of the read needs to know."""
+    """A piece of a read that is under way: waiting, claimed or done. `facts` are what it found out that the end of the
+    read needs to know. Until `claimed_until` its last owner counts as at work on the read."""
 
     __tablename__ = "part"
-    __table_args__ = (Index("part_waiting", "snapshot_id", postgresql_where=text("state <> 'done'")),)
+    __table_args__ = (Index("part_undone", "snapshot_id", "position", postgresql_where=text("state <> 'done'")),)
 
     id: uuid.UUID = Field(default_factory=uuid.uuid4, primary_key=True)
     snapshot_id: uuid.UUID = Field(index=True, foreign_key="snapshot.id")
+    position: int
     kind: str
     args: dict[str, Any] = _json()
     state: str = "waiting"
     attempts: int = 0
-    owner: str = ""
-    claimed_until: dt.datetime | None = _when(null=True)
+    owner: str
+    claimed_until: dt.datetime = _when()
+    failure: str = ""
     facts: dict[str, Any] = _json()
 
 
@@ -340,7 +345,8 @@ class Waiver(SQLModel, table=True):
 
 
 class Run(SQLModel, table=True):
-    """One pass over one target: planned, then applying, then closed; or failed."""
+    """One pass over one target: planned, then applying where workers make it, then closed, interrupted or superseded.
+    `not_before`: the vendor was not to be had; nobody goes on earlier."""
 
     __tablename__ = "run"
 
@@ -354,6 +360,7 @@ class Run(SQLModel, table=True):
     counts: dict[str, Any] = _json()
     failure: str = ""
     started_at: dt.datetime = _when()
+    not_before: dt.datetime | None = _when(null=True)
     closed_at: dt.datetime | None = _when(null=True)
 
 
