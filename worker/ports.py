@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -114,12 +115,14 @@ class Line:
     """What stands between a connector and its vendor: pauses and the rate budget. `bucket` is what the vendor counts
     apart ("" where it counts everything together).
 
-    `before` waits for its turn; it raises Paused, or Unavailable when the turn is too far off. `after` learns from an
-    answer: its status, and its gauge where it has one.
+    `before` waits for its turn; it raises Paused, or Unavailable when the turn is too far off. `after` follows every
+    `before` that let a call through, in the same thread: the answer's status (0: none came) and its gauge where it has
+    one. `sleep` is what a connector waits with: a pause or a stop ends it.
     """
 
     before: Callable[[str], None] = field(default=lambda _bucket: None)
     after: Callable[[str, int, Gauge | None], None] = field(default=lambda _bucket, _status, _gauge: None)
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,13 @@ import orjson
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected, Unavailable, Unknown
+from worker.ports import Gauge, Line
 
 CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
 """The time.monotonic() at which a claim on an account runs out: no call starts that could outlast it."""
+
+LANE: ContextVar[str] = ContextVar("LANE", default="")
+"""Whose turn calls take: "leaver" while the access of departed people is taken away, "" for everything else."""
 
 CLAIMED_CALL = 20.0  # seconds at most that a call may take while an account is claimed: some fit into one claim
 READS = frozenset({"GET", "HEAD"})
@@ -86,9 +90,10 @@ def _scrubbed(text: str, secrets: Collection[str]) -> str:
 class Rest:
     """A vendor's HTTP API under one base URL, whose host no link or redirect can leave.
 
-    `authorize` gives the headers that carry the credentials, afresh for every call. `before_call` runs before anything
-    is sent and may raise Paused. `sign` gives headers that depend on the call's method and URL (a DPoP proof).
-    `secrets` gives what is scrubbed from every message. `wait` reads a vendor's own throttling headers, in seconds.
+    `authorize` gives the headers that carry the credentials, afresh for every call. `line` is waited in before anything
+    is sent, repeats included; `bucket` tells from a path what the vendor counts apart, `gauge` what an answer's headers
+    say of its limit. `sign` gives headers that depend on the call's method and URL (a DPoP proof). `secrets` gives what
+    is scrubbed from every message. `wait` reads a vendor's own throttling headers, in seconds.
     """
 
     def __init__(
@@ -103,7 +108,9 @@ class Rest:
         attempts: int = 5,
         first_pause: float = 0.5,
         longest_wait: float = 90.0,
-        before_call: Callable[[], None] = lambda: None,
+        line: Line | None = None,
+        bucket: Callable[[str], str] = lambda _path: "",
+        gauge: Callable[[httpx.Headers], Gauge | None] = lambda _headers: None,
         secrets: Collection[str] | Callable[[], Collection[str]] = (),
         wait: Callable[[httpx.Response], float | None] = _retry_after,
         error_text: Callable[[bytes], str] = lambda content: content.decode("utf-8", "replace"),
@@ -118,7 +125,9 @@ class Rest:
         self._attempts = attempts
         self._first_pause = first_pause
         self._longest_wait = longest_wait
-        self._before_call = before_call
+        self._line = line or Line()
+        self._bucket = bucket
+        self._gauge = gauge
         self._secrets = secrets if callable(secrets) else lambda: secrets
         self._wait = wait
         self._error_text = error_text
@@ -155,7 +164,7 @@ class Rest:
                 wait = pause * (0.5 + random.random()) if error.retry_after is None else error.retry_after  # noqa: S311
                 if type(error) is not Unavailable or attempt == self._attempts or wait > self._longest_wait:
                     raise
-                time.sleep(wait)
+                self._line.sleep(wait)
                 pause *= 2
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -188,19 +197,20 @@ class Rest:
     ) -> Reply:
         url = self._absolute(path)
         call = f"{method} {quoted(urlsplit(url).path)} of {self.name}"
-        self._before_call()
-        end = CALLS_END.get()
-        timeout = self._timeout if end is None else min(self._timeout, CLAIMED_CALL)
-        if end is not None and time.monotonic() + timeout > end:
-            raise Unavailable(f"{call} was not started: the claim on the account would run out before its answer.")
-        sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
-        with self._counting:
-            self.calls += 1
+        self._time_left(call)
+        bucket = self._bucket(urlsplit(url).path)
+        self._line.before(bucket)
+        status, gauge = 0, None
         reading = method in READS
         try:
+            timeout = self._time_left(call)  # again: the line may have taken some
+            sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
+            with self._counting:
+                self.calls += 1
             request = self._client.stream(method, url, params=params, content=body, headers=sent, timeout=timeout)
             with request as response:
-                content = self._body(response, call, end or time.monotonic() + PATIENCE * self._timeout)
+                status, gauge = response.status_code, self._gauge(response.headers)
+                content = self._body(response, call, CALLS_END.get() or time.monotonic() + PATIENCE * self._timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(call, error) from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -208,10 +218,20 @@ class Rest:
             raise (Unavailable(text) if reading else Unknown(text)) from error
         except httpx.DecodingError as error:
             raise Misshapen(f"{call} answered with a broken encoding.") from error
+        finally:
+            self._line.after(bucket, status, gauge)
         links = {rel: urljoin(url, link["url"]) for rel, link in response.links.items() if rel and "url" in link}
         reply = Reply(response.status_code, response.headers, content, links, call, self._secrets)
         self._judge(response, reply, reading, accept)
         return reply
+
+    def _time_left(self, call: str) -> float:
+        """How long the call may take. Raises Unavailable when the claim on the account could run out meanwhile."""
+        end = CALLS_END.get()
+        timeout = self._timeout if end is None else min(self._timeout, CLAIMED_CALL)
+        if end is not None and time.monotonic() + timeout > end:
+            raise Unavailable(f"{call} was not started: the claim on the account would run out before its answer.")
+        return timeout
 
     def _absolute(self, path: str) -> str:
         """A path under the base, or a whole link that must stay on the same scheme, host and port."""

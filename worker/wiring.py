@@ -13,7 +13,7 @@ from typing import Any
 from worker import embedded
 from worker.errors import Misconfigured
 from worker.flows.site import Site
-from worker.ports import Source, Target
+from worker.ports import Line, Source, Target
 from worker.settings import Installed, load
 from worker.settings.connectors import Side
 from worker.store import migrate
@@ -50,7 +50,7 @@ def connect(site: Site, stack: ExitStack) -> Site:
     def connected(side: Side, name: str, settings: Any) -> Any:
         module = Installed().module(side, settings.type)
         try:
-            return module.connect(name, settings, lambda: site.refuse_if_paused(name))
+            return module.connect(name, settings, Line(before=lambda _bucket: site.refuse_if_paused(name)))
         except Misconfigured as error:
             place = loaded.places.get(f"{side}.{name}", str(loaded.path))
             raise Misconfigured(f"{place}: {side}.{name}: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.core.identity import Identity, SourceGroup
-from worker.ports import Check, SourcePage, Wanted
+from worker.ports import Check, Line, SourcePage, Wanted
 from worker.sandbox.company import Company, Employee, SourceGroupSpec
 from worker.sandbox.okta import OktaSandbox
 from worker.sources.okta import OktaSource, Settings, connect
@@ -68,11 +68,11 @@ def connected(url: str, place: Path, sandbox: OktaSandbox, **how: Any) -> Iterat
     with_token: dict[str, Any] = {"token": f"${{file:{place}}}"}
     place.write_text(how.pop("secret", sandbox.token), encoding="utf-8")
     patience = {key: how.pop(key) for key in ("attempts", "first_pause", "longest_wait") if key in how}
-    before_call = how.pop("before_call", lambda: None)
+    line = how.pop("line", Line())
     if "client_id" in how:
         with_token = {"private_key": with_token["token"]}
     settings = Settings(type="okta", url=url, **with_token, **how)
-    source = connect("okta", settings, before_call, **{"attempts": 3, "first_pause": 0.001, **patience})
+    source = connect("okta", settings, line, **{"attempts": 3, "first_pause": 0.001, **patience})
     try:
         yield source
     finally:

@@ -22,7 +22,7 @@ from tests.sources.okta_org import (
 )
 from worker.core.identity import Standing
 from worker.errors import Denied, Misconfigured, Misshapen, Paused, Unavailable
-from worker.ports import Wanted
+from worker.ports import Line, Wanted
 from worker.sandbox.okta import OktaSandbox
 from worker.sandbox.server import Exchange
 from worker.sources.okta import OktaSource
@@ -335,33 +335,18 @@ def test_a_concurrency_limit_is_met_with_short_pauses_not_with_its_guessed_reset
     assert time.monotonic() - started < 20
 
 
-def test_calls_stop_by_themselves_when_nothing_remains_of_the_window(okta: OktaSandbox, source: OktaSource) -> None:
-    okta.per_minute, okta.window = 2, 0.2
-    seen: list[int] = []
-    okta.observers.append(lambda exchange: seen.append(exchange.status))
-    assert len(pull(source, "none").people) == EVERYBODY
-    assert 429 not in seen
-
-
-def test_a_window_that_opens_too_late_is_unavailable_before_anything_is_sent(okta: OktaSandbox, tmp_path: Path) -> None:
-    okta.per_minute = 2
-    with (
-        connected(okta.url, tmp_path / "token", okta, longest_wait=1.0) as source,
-        pytest.raises(Unavailable, match="lets no more calls of /api/v1/users through"),
-    ):
-        pull(source, "none")
-    assert okta.reads["/api/v1/users"] == 2
-
-
 def test_a_pause_stops_a_read(okta: OktaSandbox, tmp_path: Path) -> None:
     calls: list[int] = []
 
-    def pause_after_two() -> None:
+    def pause_after_two(_bucket: str) -> None:
         calls.append(1)
         if len(calls) > 2:
             raise Paused("Trueup is paused.")
 
-    with connected(okta.url, tmp_path / "token", okta, before_call=pause_after_two) as source, pytest.raises(Paused):
+    with (
+        connected(okta.url, tmp_path / "token", okta, line=Line(before=pause_after_two)) as source,
+        pytest.raises(Paused),
+    ):
         pull(source, "none")
 
 

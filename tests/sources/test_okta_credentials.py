@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from tests.sources.okta_org import company, connected, pull, user_id
 from worker.core.identity import Standing
 from worker.errors import Denied, Misconfigured, Misshapen, Paused, Unavailable
+from worker.ports import Line
 from worker.sandbox.okta import OktaSandbox
 from worker.sandbox.okta.oauth import Token
 from worker.sandbox.server import Exchange
@@ -282,10 +283,13 @@ def test_a_token_endpoint_that_stumbles_is_asked_again(okta: OktaSandbox, tmp_pa
 
 
 def test_a_pause_stops_the_signing_in_too(okta: OktaSandbox, tmp_path: Path) -> None:
-    def paused() -> None:
+    def paused(_bucket: str) -> None:
         raise Paused("Trueup is paused.")
 
-    with connected(okta.url, tmp_path / "key", okta, **app(okta), before_call=paused) as source, pytest.raises(Paused):
+    with (
+        connected(okta.url, tmp_path / "key", okta, **app(okta), line=Line(before=paused)) as source,
+        pytest.raises(Paused),
+    ):
         pull(source)
     assert okta.oauth.tokens == {}
 

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from worker.core.identity import Account, Entitlement, Trait
 from worker.core.plan import Operation
-from worker.ports import Made, Step, TargetPage, Task
+from worker.ports import Line, Made, Step, TargetPage, Task
 from worker.references import SecretReference
 from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
 from worker.sandbox.looker import LookerSandbox
@@ -69,14 +69,14 @@ def settings(sandbox: LookerSandbox, **more: object) -> Settings:
     return Settings.model_validate(given | more)
 
 
-def impatient(sandbox: LookerSandbox, before_call: Callable[[], None], **more: object) -> Looker:
+def impatient(sandbox: LookerSandbox, line: Line, **more: object) -> Looker:
     """A connector that waits hardly at all between its attempts."""
-    return Looker("looker", settings(sandbox, **more), before_call, first_pause=0.001)
+    return Looker("looker", settings(sandbox, **more), line, first_pause=0.001)
 
 
 @contextmanager
 def connected(sandbox: LookerSandbox, **more: object) -> Iterator[Looker]:
-    target = impatient(sandbox, lambda: None, **more)
+    target = impatient(sandbox, Line(), **more)
     try:
         yield target
     finally:

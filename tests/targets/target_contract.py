@@ -18,7 +18,7 @@ import pytest
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Denied, Paused, Refused, Rejected, TrueupError, Unknown
-from worker.ports import Made, Outcome, Step, Target, Task
+from worker.ports import Line, Made, Outcome, Step, Target, Task
 from worker.sandbox.server import Fault, SandboxServer
 
 OPERATIONS = ("disable", "enable", "update", "rename", "revoke", "create", "grant")
@@ -34,7 +34,7 @@ class Rig:
     """
 
     sandbox: SandboxServer
-    connect: Callable[[Callable[[], None]], Target]
+    connect: Callable[[Line], Target]
     secret: str
     somebody: str
     own: str
@@ -49,9 +49,9 @@ class Rig:
     mutating: str = "[PD]*"
     opened: list[Target] = field(default_factory=list)
 
-    def target(self, before_call: Callable[[], None] = lambda: None) -> Target:
+    def target(self, line: Line = Line()) -> Target:
         """A connector of its own, logged in already, so that a fault hits what it is meant for."""
-        target = self.connect(before_call)
+        target = self.connect(line)
         target.instance()
         self.opened.append(target)
         return target
@@ -217,7 +217,7 @@ class TargetContract:
         paths = [path for path, count in rig.sandbox.reads.items() if count]
         assert paths
         for path in paths:
-            target = rig.connect(lambda: None)
+            target = rig.connect(Line())
             rig.opened.append(target)
             broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
             with pytest.raises(TrueupError):
@@ -228,11 +228,11 @@ class TargetContract:
     def test_a_paused_connector_sends_nothing(self, rig: Rig) -> None:
         stopped = False
 
-        def before_call() -> None:
+        def refuse_if_stopped(_bucket: str) -> None:
             if stopped:
                 raise Paused("paused")
 
-        target = rig.target(before_call)
+        target = rig.target(Line(before=refuse_if_stopped))
         account, tasks = prepare(rig, target, "revoke")
         steps = target.steps(account, tasks)
         stopped = True

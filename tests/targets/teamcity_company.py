@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.targets.target_contract import Rig
 from worker.core.identity import Account, Entitlement, Trait
+from worker.ports import Line
 from worker.sandbox.company import (
     Company,
     TeamCityGroupSpec,
@@ -72,12 +73,10 @@ def company(*more: TeamCityUser) -> Company:
     )
 
 
-def connected(
-    sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch, before_call: Callable[[], None], **settings: Any
-) -> TeamCity:
+def connected(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch, line: Line, **settings: Any) -> TeamCity:
     monkeypatch.setenv("TEAMCITY_TOKEN", sandbox.token)
     given = {"type": "teamcity", "url": sandbox.url + sandbox.context, "token": "${env:TEAMCITY_TOKEN}", "create": "on"}
-    return teamcity.connect("ci", Settings.model_validate(given | settings), before_call)
+    return teamcity.connect("ci", Settings.model_validate(given | settings), line)
 
 
 def expected(sandbox: TeamCitySandbox) -> dict[str, Account]:
@@ -118,7 +117,7 @@ NEWCOMER = Account(
 def rig_of(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Rig:
     return Rig(
         sandbox=sandbox,
-        connect=lambda before_call: connected(sandbox, monkeypatch, before_call, **settings),
+        connect=lambda line: connected(sandbox, monkeypatch, line, **settings),
         secret=sandbox.token,
         somebody=str(ANA),
         own=str(sandbox.own_id),
@@ -143,6 +142,6 @@ def sandbox() -> Iterator[TeamCitySandbox]:
 
 @pytest.fixture
 def target(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[TeamCity]:
-    found = connected(sandbox, monkeypatch, lambda: None)
+    found = connected(sandbox, monkeypatch, Line())
     yield found
     found.close()

@@ -27,6 +27,7 @@ from tests.targets.looker_company import (
 from worker.core.identity import Identity, Person, Reference, Standing
 from worker.core.plan import Operation
 from worker.errors import Denied, Misconfigured, Paused, TrueupError, Unavailable
+from worker.ports import Line
 from worker.references import SecretReference
 from worker.sandbox.looker import LookerSandbox
 from worker.targets.looker import Grants, Looker, Settings, connect
@@ -274,10 +275,10 @@ def test_a_connector_that_was_never_used_closes(sandbox: LookerSandbox) -> None:
 
 
 def test_a_pause_stops_even_the_login(sandbox: LookerSandbox) -> None:
-    def paused() -> None:
+    def paused(_bucket: str) -> None:
         raise Paused("Somebody paused Trueup.")
 
-    target = Looker("looker", settings(sandbox), paused)
+    target = Looker("looker", settings(sandbox), Line(before=paused))
     seen: list[Any] = []
     sandbox.observers.append(seen.append)
     with pytest.raises(Paused):
@@ -329,7 +330,7 @@ def test_the_sdks_own_look_up_of_error_pages_is_out_of_order(hosts: set[str]) ->
 def test_the_sdk_does_not_slow_down_from_call_to_call(sandbox: LookerSandbox) -> None:
     from worker.targets.looker.session import Session
 
-    session = Session("looker", settings(sandbox), lambda: None, 0.001)
+    session = Session("looker", settings(sandbox), Line(), 0.001)
     took = []
     for _ in range(300):
         start = time.perf_counter()

@@ -20,7 +20,7 @@ class TestLooker(TargetContract):
     def rig(self, sandbox: LookerSandbox) -> Iterator[Rig]:
         rig = Rig(
             sandbox=sandbox,
-            connect=lambda before_call: impatient(sandbox, before_call),
+            connect=lambda line: impatient(sandbox, line),
             secret="looker-secret",
             somebody=ANN,
             own=sandbox.own_account,

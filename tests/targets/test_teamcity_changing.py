@@ -23,7 +23,7 @@ from tests.targets.teamcity_company import (
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import Operation
 from worker.errors import Denied, Refused, Rejected, Unavailable, Unknown
-from worker.ports import Made, Outcome, Step, Task
+from worker.ports import Line, Made, Outcome, Step, Task
 from worker.sandbox.server import Exchange
 from worker.sandbox.teamcity import ALL_USERS, RECONCILER_PERMISSIONS, TeamCitySandbox
 from worker.sandbox.teamcity.world import GUEST_ID
@@ -352,7 +352,7 @@ def test_a_full_licence_is_rejected(target: TeamCity, sandbox: TeamCitySandbox) 
 
 
 def test_without_leave_to_create_a_human_is_told_how(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = connected(sandbox, monkeypatch, lambda: None, create="off")
+    target = connected(sandbox, monkeypatch, Line(), create="off")
     task = Task("t1", Operation.CREATE)
     first, then = target.manual(NEWCOMER, task)
     assert NEWCOMER.login in first
@@ -396,7 +396,7 @@ def test_one_account_that_is_forbidden_is_rejected_and_the_rest_goes_on(
 def test_a_token_that_may_change_nobody_is_denied(monkeypatch: pytest.MonkeyPatch) -> None:
     sandbox = TeamCitySandbox(company(), own_permissions=set(RECONCILER_PERMISSIONS) - {"change_user"})
     with sandbox.serve():
-        target = connected(sandbox, monkeypatch, lambda: None)
+        target = connected(sandbox, monkeypatch, Line())
         [step] = steps(target, ANA, Operation.UPDATE, fields={"name": "x"})
         with pytest.raises(Denied, match="change_user"):
             target.apply(step)

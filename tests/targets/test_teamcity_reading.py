@@ -13,7 +13,7 @@ from tests.targets.teamcity_company import ANA, BEN, CEM, DAN, MARK, OLD, compan
 from worker.core.identity import Catalogue, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Denied, Misshapen, TrueupError, Unavailable
-from worker.ports import Task
+from worker.ports import Line, Task
 from worker.sandbox.company import TeamCityProjectSpec, TeamCityUser
 from worker.sandbox.teamcity import RECONCILER_PERMISSIONS, TeamCitySandbox
 from worker.sandbox.teamcity.world import RECONCILER_ROLE
@@ -99,7 +99,7 @@ def test_projects_are_read_along_their_next_pages_under_a_context_path(monkeypat
     many = tuple(TeamCityProjectSpec(f"P{n}", f"Project {n}", "_Root") for n in range(2_500))
     sandbox = TeamCitySandbox(replace(company(), teamcity_projects=many), context="/teamcity")
     with sandbox.serve():
-        target = connected(sandbox, monkeypatch, lambda: None)
+        target = connected(sandbox, monkeypatch, Line())
         _, catalogue = observed(target)
         target.close()
     assert {id for kind, id in catalogue if kind == "scope"} == {"g", "p:_Root"} | {f"p:P{n}" for n in range(2_500)}
@@ -216,7 +216,7 @@ def test_reading_takes_no_more_calls_than_pages_roles_and_groups(monkeypatch: py
     for user in bare:
         sandbox.set_property(user.id, MARK, "x")
     with sandbox.serve():
-        target = connected(sandbox, monkeypatch, lambda: None)
+        target = connected(sandbox, monkeypatch, Line())
         pages = list(target.observe())
         target.close()
     groups_and_roles = len(sandbox.state()["groups"]) + len(sandbox.state()["roles"])
@@ -233,7 +233,7 @@ def test_a_large_server_is_read_in_seconds(monkeypatch: pytest.MonkeyPatch, numb
     ]
     sandbox = TeamCitySandbox(company(*many))
     with sandbox.serve():
-        target = connected(sandbox, monkeypatch, lambda: None)
+        target = connected(sandbox, monkeypatch, Line())
         started = time.monotonic()
         accounts, _ = observed(target)
         taken = time.monotonic() - started
@@ -299,7 +299,7 @@ def test_what_our_account_may_not_or_should_not_do_is_told(monkeypatch: pytest.M
     without, besides, words, fatal = RIGHTS[case]
     sandbox = TeamCitySandbox(company(), own_permissions=(set(RECONCILER_PERMISSIONS) | besides) - without)
     with sandbox.serve():
-        target = connected(sandbox, monkeypatch, lambda: None)
+        target = connected(sandbox, monkeypatch, Line())
         told = notices(target)
         target.close()
     assert {text: stops for text, stops in told.items() if words in text}.popitem()[1] is fatal
@@ -308,7 +308,7 @@ def test_what_our_account_may_not_or_should_not_do_is_told(monkeypatch: pytest.M
 def test_a_token_limited_to_what_we_need_is_enough(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = [("g", p) for p in RECONCILER_PERMISSIONS if p not in ("view_server_settings", "view_audit_log")]
     sandbox.token = sandbox.add_token(sandbox.own_id, "limited", restrictions=needed)
-    target = connected(sandbox, monkeypatch, lambda: None)
+    target = connected(sandbox, monkeypatch, Line())
     observed(target)
     ana = target.account(str(ANA))
     assert ana is not None
@@ -322,7 +322,7 @@ def test_a_token_limited_to_what_we_need_is_enough(sandbox: TeamCitySandbox, mon
 
 
 def test_a_token_that_has_expired_is_denied(sandbox: TeamCitySandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    target = connected(sandbox, monkeypatch, lambda: None)
+    target = connected(sandbox, monkeypatch, Line())
     token = sandbox.world.own.tokens["trueup"]
     token.expires = token.created
     with pytest.raises(Denied):

@@ -7,7 +7,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -25,8 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Unavailable, Unknown
+from worker.ports import Line
 from worker.rest import Reply, Rest
-from worker.sources.okta.rate import throttle_wait
+from worker.sources.okta.rate import bucket, throttle_wait, window
 from worker.sources.okta.settings import Settings
 
 TOKEN_PATH = "/oauth2/v1/token"  # noqa: S105 - a path
@@ -224,15 +225,15 @@ class _Prover:
         return jwt.encode(claims, self._key, algorithm="RS256", headers=self._header)
 
 
-def credentials_of(name: str, settings: Settings, before_call: Callable[[], None]) -> Credentials:
+def credentials_of(name: str, settings: Settings, line: Line) -> Credentials:
     """Looks the secrets up; calls nobody. Raises Misconfigured where there is none, or no key."""
     if settings.token is not None:
         return ApiToken(settings.token.reveal())
     assert settings.private_key is not None
     key = settings.private_key.reveal()
     rest = Rest(
-        name, settings.url, ca_file=settings.ca_file, timeout=settings.timeout, before_call=before_call, secrets=(key,),
-        wait=throttle_wait,
+        name, settings.url, ca_file=settings.ca_file, timeout=settings.timeout, secrets=(key,),
+        line=line, bucket=bucket, gauge=window, wait=throttle_wait,
     )  # fmt: skip
     return ServiceApp(name, settings, key, rest)
 

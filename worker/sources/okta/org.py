@@ -1,9 +1,7 @@
-"""One org's API: authorised reads, kept below the rate limit, and lists that are followed to their very end."""
+"""One org's API: authorised reads, and lists that are followed to their very end."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -12,10 +10,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from worker.core.render import quoted
-from worker.errors import Denied, Misconfigured, Misshapen, Missing, Unavailable
+from worker.errors import Denied, Misconfigured, Misshapen, Missing
 from worker.rest import Reply, Rest
 from worker.sources.okta.credentials import Credentials
-from worker.sources.okta.rate import window
 from worker.sources.okta.settings import GROUPS, USERS
 
 PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
@@ -40,12 +37,9 @@ def error_text(content: bytes) -> str:
 class Org:
     """Reads with credentials. Raises Denied with the right to add, and Missing only where Okta itself says so."""
 
-    def __init__(self, name: str, rest: Rest, credentials: Credentials, longest_wait: float) -> None:
+    def __init__(self, name: str, rest: Rest, credentials: Credentials) -> None:
         self.name = name
         self._rest, self._credentials = rest, credentials
-        self._longest_wait = longest_wait
-        self._closed_until: dict[str, float] = {}  # bucket -> monotonic time
-        self._pacing = threading.Lock()
 
     def close(self) -> None:
         self._rest.close()
@@ -53,13 +47,10 @@ class Org:
 
     def get(self, path: str, params: Mapping[str, str | int] | None = None, scope: str = USERS) -> Reply:
         """One answer. An access token that Okta refuses is renewed, once."""
-        bucket = _bucket(urlsplit(path).path)
+        lean = LEAN if urlsplit(path).path.startswith(USERS_PATH) else None
         for fresh in (False, True):
-            self._wait_for(bucket, path)
             carried = self._credentials.current
-            lean = LEAN if bucket.startswith(USERS_PATH) else None
             reply = self._rest.get(path, params, headers=lean, accept=(401, 403, 404))
-            self._note(bucket, reply)
             if reply.status != 401 or fresh or not self._credentials.renewed(carried):
                 break
         if reply.status in (401, 403):
@@ -94,23 +85,6 @@ class Org:
                 if upcoming is None:
                     return
                 reply = upcoming.result()
-
-    def _wait_for(self, bucket: str, path: str) -> None:
-        """Sleep until the window of this kind of call opens, when Okta said that nothing remained of it."""
-        with self._pacing:
-            wait = self._closed_until.get(bucket, 0.0) - time.monotonic()
-        if wait > self._longest_wait:
-            raise Unavailable(
-                f"{self.name} lets no more calls of {urlsplit(path).path} through for {wait:.0f} s.", retry_after=wait
-            )
-        if wait > 0:
-            time.sleep(wait)
-
-    def _note(self, bucket: str, reply: Reply) -> None:
-        limit, remaining, wait = window(reply.headers)
-        if limit > 0 and remaining <= 0:
-            with self._pacing:
-                self._closed_until[bucket] = time.monotonic() + wait
 
     def _denied(self, reply: Reply, scope: str) -> Denied:
         said = quoted(error_text(reply.text.encode()))
@@ -163,12 +137,6 @@ def records_of(reply: Reply) -> list[dict[str, Any]]:
         if type(row) is not dict or type(row.get("id")) is not str or not row["id"]:
             raise Misshapen(f"{reply.call} listed something without an id, which cannot be told from anything else.")
     return rows
-
-
-def _bucket(path: str) -> str:
-    """Okta counts the calls of a path and those beneath it apart."""
-    parts = path.split("/")
-    return "/".join(parts[:4]) + ("/{id}" if len(parts) > 4 else "")
 
 
 def _error_body(content: bytes) -> Mapping[str, Any]:

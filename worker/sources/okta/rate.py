@@ -7,6 +7,8 @@ import time
 
 import httpx
 
+from worker.ports import Gauge
+
 
 def throttle_wait(response: httpx.Response) -> float | None:
     """Seconds until Okta's window opens again; None (a short, random pause) where Okta does not really say.
@@ -14,18 +16,24 @@ def throttle_wait(response: httpx.Response) -> float | None:
     A concurrency limit comes with Limit 0 and a Reset that is a guess, and an error of Okta's own carries the headers
     too, though waiting for the window would not cure it.
     """
-    limit, _, wait = window(response.headers)
-    return wait if response.status_code == 429 and limit > 0 else None
+    gauge = window(response.headers)
+    return gauge.reset if gauge and response.status_code == 429 and gauge.limit > 0 else None
 
 
-def window(headers: httpx.Headers) -> tuple[int, int, float]:
-    """Limit, what remains of it (-1 and 1 where Okta does not say), and seconds to the reset by Okta's own clock."""
+def bucket(path: str) -> str:
+    """Okta counts the calls of a path and those beneath it apart."""
+    parts = path.split("/")
+    return "/".join(parts[:4]) + ("/{id}" if len(parts) > 4 else "")
+
+
+def window(headers: httpx.Headers) -> Gauge | None:
+    """What Okta says of its limit, seconds counted by its own clock; None where it does not say."""
     try:
         limit, remaining, reset = (
             int(headers[f"x-rate-limit-{name}"]) for name in ("limit", "remaining", "reset")
         )  # fmt: skip
     except (KeyError, ValueError):
-        return -1, 1, 0.0
+        return None
     sent = email.utils.parsedate_tz(headers.get("date", ""))
     now = email.utils.mktime_tz(sent) if sent else time.time()
-    return limit, remaining, max(0.0, reset - now + 1)
+    return Gauge(limit, remaining, max(0.0, reset - now + 1))

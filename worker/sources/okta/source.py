@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote
@@ -11,7 +11,7 @@ from urllib.parse import quote
 from worker.core.identity import Identity, SourceGroup, Standing
 from worker.core.render import counted, quoted
 from worker.errors import Denied, Misshapen, Missing
-from worker.ports import Check, Instance, Notice, SourcePage, Wanted
+from worker.ports import Check, Instance, Line, Notice, SourcePage, Wanted
 from worker.rest import Rest
 from worker.sources.okta.credentials import Credentials, credentials_of
 from worker.sources.okta.groups import Groups, Record, count_of, everyone, is_wanted
@@ -26,7 +26,7 @@ from worker.sources.okta.org import (
     records_of,
 )
 from worker.sources.okta.people import ATTRIBUTES, People
-from worker.sources.okta.rate import throttle_wait
+from worker.sources.okta.rate import bucket, throttle_wait, window
 from worker.sources.okta.settings import GROUPS, Settings
 
 ROWS = 500  # of a page that is handed on
@@ -41,11 +41,11 @@ Row = TypeVar("Row")
 
 
 def connect(
-    name: str, settings: Settings, before_call: Callable[[], None] = lambda: None, *,
+    name: str, settings: Settings, line: Line = Line(), *,
     attempts: int = 5, first_pause: float = 0.5, longest_wait: float = 90.0,
 ) -> OktaSource:  # fmt: skip
     """Builds the source; calls nobody. Raises Misconfigured where a secret is missing or no key."""
-    credentials = credentials_of(name, settings, before_call)
+    credentials = credentials_of(name, settings, line)
     rest = Rest(
         name,
         settings.url,
@@ -55,12 +55,14 @@ def connect(
         attempts=attempts,
         first_pause=first_pause,
         longest_wait=longest_wait,
-        before_call=before_call,
+        line=line,
+        bucket=bucket,
+        gauge=window,
         secrets=credentials.secrets,
         wait=throttle_wait,
         error_text=error_text,
     )
-    return OktaSource(name, settings, Org(name, rest, credentials, longest_wait), credentials)
+    return OktaSource(name, settings, Org(name, rest, credentials), credentials)
 
 
 class OktaSource:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from worker.ports import Target
+from worker.ports import Line, Target
 from worker.targets.looker.settings import Grants, Settings
 from worker.targets.looker.target import Looker
 
@@ -13,6 +11,6 @@ __all__ = ["TRUSTED_KEYS", "Grants", "Looker", "Settings", "connect"]
 TRUSTED_KEYS = frozenset({"login", "email"})  # one and the same here, and people cannot change it themselves
 
 
-def connect(name: str, settings: Settings, before_call: Callable[[], None] = lambda: None) -> Target:
+def connect(name: str, settings: Settings, line: Line = Line()) -> Target:
     """The connector; nothing is sent, and no secret looked up, before its first call."""
-    return Looker(name, settings, before_call)
+    return Looker(name, settings, line)

@@ -19,6 +19,7 @@ from looker_sdk.sdk.api40 import methods, models
 
 from worker.core.render import quoted
 from worker.errors import Denied, Misshapen, Missing, Rejected, Unavailable, Unknown
+from worker.ports import Line
 from worker.rest import Reply, Rest
 from worker.targets.looker.settings import Settings
 
@@ -83,7 +84,7 @@ class _Edge:
 class Session:
     """One Looker, one API key. Logs in before the first call, again when the token ends, and once after a 401."""
 
-    def __init__(self, name: str, settings: Settings, before_call: Callable[[], None], first_pause: float) -> None:
+    def __init__(self, name: str, settings: Settings, line: Line, first_pause: float) -> None:
         self._settings = settings
         self._name = name
         self._lock = threading.RLock()
@@ -97,7 +98,7 @@ class Session:
                 ca_file=settings.ca_file,
                 timeout=settings.timeout,
                 first_pause=first_pause,
-                before_call=before_call,
+                line=line,
                 secrets=self._known_secrets,
                 error_text=_message,
             )

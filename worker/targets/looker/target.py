@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from worker.core.identity import Account, CatalogueItem, Person
 from worker.core.plan import Operation
 from worker.errors import Denied, Missing, Unavailable
-from worker.ports import Instance, Made, Notice, Step, TargetPage, Task
+from worker.ports import Instance, Line, Made, Notice, Step, TargetPage, Task
 from worker.targets.looker import reading, rows
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import LOGIN, compile_steps, hands
@@ -42,13 +42,13 @@ class Looker:
         self,
         name: str,
         settings: Settings,
-        before_call: Callable[[], None] = lambda: None,
+        line: Line = Line(),
         *,
         first_pause: float = 0.5,
     ) -> None:
         self.name = name
         self._settings = settings
-        self._before_call = before_call
+        self._line = line
         self._first_pause = first_pause
         self._opening = threading.Lock()
         self._opened: Session | None = None
@@ -67,7 +67,7 @@ class Looker:
             if self._opened is None:
                 from worker.targets.looker.session import Session  # looker_sdk takes a second to load
 
-                self._opened = Session(self.name, self._settings, self._before_call, self._first_pause)
+                self._opened = Session(self.name, self._settings, self._line, self._first_pause)
             return self._opened
 
     def close(self) -> None:

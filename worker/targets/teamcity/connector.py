@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 from worker.core.identity import Account, Entitlement, Person, Trait
 from worker.errors import Misshapen
-from worker.ports import Check, Instance, Made, Notice, Step, TargetPage, Task
+from worker.ports import Check, Instance, Line, Made, Notice, Step, TargetPage, Task
 from worker.rest import Rest
 from worker.targets.teamcity import steps
 from worker.targets.teamcity.mutations import Mutations, is_guest
@@ -22,7 +22,7 @@ from worker.targets.teamcity.wire import ALL_USERS, WholeUser, error_text
 ROWS = 500  # accounts on one page of an observation
 
 
-def connect(name: str, settings: Settings, before_call: Callable[[], None]) -> TeamCity:
+def connect(name: str, settings: Settings, line: Line = Line()) -> TeamCity:
     """Build the connector; nothing is sent yet."""
     token = settings.token.reveal()
     rest = Rest(
@@ -31,7 +31,7 @@ def connect(name: str, settings: Settings, before_call: Callable[[], None]) -> T
         authorize=lambda: {"Authorization": f"Bearer {token}"},
         ca_file=settings.ca_file,
         timeout=settings.timeout,
-        before_call=before_call,
+        line=line,
         secrets=[token],
         error_text=error_text,
     )
