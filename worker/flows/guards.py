@@ -114,6 +114,12 @@ def released(site: Site, target: str, catalogue: Catalogue, governance: Governan
     return frozenset(found)
 
 
+def closed(site: Site, target: str) -> str:
+    """What changes of the target wait for at this moment: its window, or the end of a freeze; "" when they need not."""
+    found = site.loaded.settings.closed(target, site.now())
+    return str(found) if found else ""
+
+
 def good_until(site: Site, session: Session, snapshots: Mapping[str, str]) -> dt.datetime:
     """The moment at which the oldest of a plan's reads is too old to act on."""
     began = [snapshot.started_at for c in snapshots if (snapshot := mirror.current_snapshot(session, c)) is not None]

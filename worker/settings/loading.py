@@ -167,11 +167,14 @@ class _Reading:
             self._document.fault(("targets", name), "a source has the same name; call one of them otherwise")
         if settings.authority is not None:
             self._declared(("authority",), settings.authority, sources, "source")
-        for section in ("correlation", "privileged", "released"):
+        for section in ("correlation", "privileged", "released", "windows"):
             for name in getattr(settings, section):
                 self._declared((section, name), name, targets, "target")
         for name in settings.protected.accounts:
             self._declared(("protected", "accounts", name), name, targets, "target")
+        for index, freeze in enumerate(settings.freezes):
+            for place, name in enumerate(freeze.targets):
+                self._declared(("freezes", index, "targets", place), name, targets, "target")
         for name in settings.must_see:
             self._declared(("must_see", name), name, sources + targets, "source or target")
         self._check_trust()

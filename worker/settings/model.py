@@ -19,8 +19,10 @@ from worker.core import guardrails
 from worker.core.conditions import normal, pattern
 from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
+from worker.core.windows import Closed, closed
 from worker.settings.schedule import Schedule, zone_of
 from worker.settings.sections import Duration, Name, OneOrMany, Section, Share, Text, Zone
+from worker.settings.windows import Freeze, Window
 
 
 class Mode(StrEnum):
@@ -308,6 +310,10 @@ class Settings(Section):
     )
     approvals: Approvals = Approvals()
     schedule: Schedule = Schedule()
+    windows: dict[Name, tuple[Window, ...]] = Field(
+        default={}, description="by target: when changes may be applied; always, where none is given"
+    )
+    freezes: tuple[Freeze, ...] = Field(default=(), description="times in which nothing is applied")
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""
@@ -322,6 +328,12 @@ class Settings(Section):
 
     def departure_authority(self) -> str:
         return self.authority or next(iter(self.sources))
+
+    def closed(self, target: str, now: dt.datetime) -> Closed | None:
+        """Why the target may not be changed now, and when it may be next; None when it may."""
+        zone = zone_of(self)
+        of_target = [window.as_guard() for window in self.windows.get(target, ())]
+        return closed(target, now, zone, of_target, [freeze.as_guard(zone) for freeze in self.freezes])
 
     def today(self, now: dt.datetime) -> dt.date:
         """The day that it is, at an instant, where the policy lives."""
