@@ -13,6 +13,12 @@ from pydantic_core import core_schema
 from worker.errors import Misconfigured
 
 _FORM = re.compile(r"^\$\{(env|file):([^}]+)\}$")
+_REVEALED: set[str] = set()
+
+
+def revealed() -> frozenset[str]:
+    """Every secret that this process has looked up so far, for whoever must keep them out of what is written down."""
+    return frozenset(_REVEALED)
 
 
 class SecretReference:
@@ -41,6 +47,7 @@ class SecretReference:
             missing = f"the file {self._place} is empty"
         if not value.strip():
             raise Misconfigured(f"{self.reference}: {missing}.")
+        _REVEALED.add(value.strip())
         return value.strip()
 
     def __repr__(self) -> str:

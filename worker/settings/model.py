@@ -20,6 +20,7 @@ from worker.core.conditions import normal, pattern
 from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
 from worker.core.windows import Closed, closed
+from worker.settings.notify import Notify
 from worker.settings.schedule import Schedule, zone_of
 from worker.settings.sections import Duration, Name, OneOrMany, Section, Share, Text, Zone
 from worker.settings.windows import Freeze, Window
@@ -309,6 +310,7 @@ class Settings(Section):
         default={}, description="entitlements that left the policy on purpose and are no longer governed"
     )
     approvals: Approvals = Approvals()
+    notify: Notify = Notify()
     schedule: Schedule = Schedule()
     windows: dict[Name, tuple[Window, ...]] = Field(
         default={}, description="by target: when changes may be applied; always, where none is given"
