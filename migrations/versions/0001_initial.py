@@ -23,6 +23,12 @@ def upgrade() -> None:
         # Emptied and filled again with every read: giving the pages back between two would lock the table for nothing.
         op.execute(f"ALTER TABLE {table} SET (vacuum_truncate = false)")
     _worker_role()
+    op.execute(_REFUSE_LOSS)
+    for table, condition in _STILL_COUNTS.items():
+        op.execute(
+            f"CREATE TRIGGER {table}_still_counts BEFORE DELETE ON {table} FOR EACH ROW WHEN ({condition})"
+            " EXECUTE FUNCTION refuse_loss()"
+        )
     for rights, tables in _RIGHTS.items():
         op.execute(f"GRANT {rights} ON {', '.join(tables)} TO trueup_worker")
 
@@ -54,6 +60,22 @@ CREATE TRIGGER head_only_advances BEFORE UPDATE ON head
 ALTER TABLE head ENABLE ALWAYS TRIGGER head_only_advances;
 """
 
+# Retention deletes what is over; what still counts is kept even from it.
+_STILL_COUNTS = {
+    **dict.fromkeys(("identity", "source_group", "membership", "account", "holding", "catalogue_item"),
+                    "OLD.valid_to IS NULL"),
+    "step": "OLD.outcome IN ('attempted', 'unknown')",
+    "run": "OLD.closed_at IS NULL",
+    "snapshot": "OLD.current",
+}  # fmt: skip
+_REFUSE_LOSS = """
+CREATE FUNCTION refuse_loss() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% refused: this row of "%" still counts', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+"""
+
 
 def _worker_role() -> None:
     """The role that holds the worker's rights. Logins get it by GRANT; the embedded server's login is this role."""
@@ -74,15 +96,18 @@ _STAGING = (
 )  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
-    "SELECT, INSERT": ("entry",),
-    "SELECT, INSERT, DELETE": ("personal",),
-    "SELECT, INSERT, UPDATE": ("head",),
+    "SELECT, INSERT": ("entry", "person_identity"),
+    "SELECT, INSERT, DELETE": ("personal", "effect"),
+    "SELECT, INSERT, UPDATE": (
+        "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
+        "vendor_use", "home",
+    ),
+    # To delete from the first two lines is for retention.
     "SELECT, INSERT, UPDATE, DELETE": (
         "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
+        "run", "change", "step", "part", "job", "notice",
         *_STAGING,
-        "person", "person_identity", "link", "pin", "group_binding", "governed", "policy_seen", "baseline",
-        "episode", "decision", "waiver", "run", "change", "step", "effect", "lease", "pause",
-        "part", "job", "notice", "vendor_use", "home",
+        "pin", "baseline", "pause",
     ),
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.red.mutant import Mutant
 
-_APPLY, _GUARDS, _PULL = "flows/apply.py", "flows/guards.py", "flows/pull.py"
+_APPLY, _EFFECTS, _GUARDS, _PULL = "flows/apply.py", "flows/effects.py", "flows/guards.py", "flows/pull.py"
 _TEST = "flows/test_guards.py::test"
 
 MUTANTS = (
@@ -33,10 +33,10 @@ MUTANTS = (
            f"{_TEST}_reads_that_grow_too_old_while_a_run_goes_on_end_it"),
     Mutant("a plan that the world has overtaken is refused", _APPLY, "if current.get(connector) != snapshot_id:",
            "if False:", f"{_TEST}_a_plan_is_not_applied_once_the_target_was_read_again"),
-    Mutant("who is marked as departed is given nothing", _APPLY,
+    Mutant("who is marked as departed is given nothing", _EFFECTS,
            "if giving and self._person_id and people.departure_marked(session, self._person_id):", "if False:",
            f"{_TEST}_a_departure_mark_set_after_the_plan_stops_what_would_be_given"),
-    Mutant("whose account it is is asked again", _APPLY, "if self._account_id and not people.owns(",
+    Mutant("whose account it is is asked again", _EFFECTS, "if self._account_id and not people.owns(",
            "if False and not people.owns(",
            f"{_TEST}_an_account_that_was_unlinked_after_the_plan_is_left_alone"),
     Mutant("a service account is no administrator", _GUARDS, " and not no_person(a)", "",
@@ -45,9 +45,9 @@ MUTANTS = (
            "elif False:", f"{_TEST}_a_protected_account_is_left_alone"),
     Mutant("protected people are left alone", _GUARDS, "if protected.covers_person(person)", "if False",
            f"{_TEST}_a_protected_persons_accounts_are_left_alone"),
-    Mutant("limits hold at every step", _APPLY, "        if over:\n", "        if False:\n",
+    Mutant("limits hold at every step", _EFFECTS, "        if over:\n", "        if False:\n",
            f"{_TEST}_the_limit_of_a_day_is_asked_again_at_every_step"),
-    Mutant("an approval that expired opens nothing", _APPLY, "if not self._spend_decision(session, change):",
+    Mutant("an approval that expired opens nothing", _EFFECTS, "if not self._spend_decision(session, change):",
            "if False:", f"{_TEST}_an_approval_that_expires_between_plan_and_apply_opens_nothing"),
     Mutant("an approval is used once", "store/decisions.py", "row.used_at = now", "pass",
            f"{_TEST}_an_approval_is_used_up_even_when_the_vendor_says_no"),
@@ -66,14 +66,14 @@ MUTANTS = (
     Mutant("a claim that was lost ends the work", "store/leases.py",
            "if found is None or (found.owner, found.fence) != (held.owner, held.fence):", "if found is None:",
            f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
-    Mutant("who wakes up too late records no outcome", _APPLY,
+    Mutant("who wakes up too late records no outcome", _EFFECTS,
            "        leases.still_ours(session, self._held)\n        _record_outcome(", "        _record_outcome(",
            f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
-    Mutant("who wakes up too late ends no change", _APPLY, "        except Lost:\n            raise\n", "",
+    Mutant("who wakes up too late ends no change", _EFFECTS, "        except Lost:\n            raise\n", "",
            f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
     Mutant("an outcome is recorded once", "store/runs.py", "if row.outcome not in UNSETTLED:", "if False:",
            f"{_TEST}_a_step_that_somebody_else_has_settled_is_not_settled_again"),
-    Mutant("a lease ends by the database's clock", _APPLY, "leases.renew(session, self._held, site.claim)",
+    Mutant("a lease ends by the database's clock", _EFFECTS, "leases.renew(session, self._held, site.claim)",
            "self._held",
            f"{_TEST}_a_claim_lasts_a_minute_by_the_database_s_clock_whatever_ours_says"),
     Mutant("a pause stops every call", "flows/site.py", "if pause is not None:", "if False:",

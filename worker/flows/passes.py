@@ -16,10 +16,10 @@ from worker.core.drift import DriftKind
 from worker.core.guardrails import State
 from worker.core.render import counted
 from worker.errors import Misconfigured, Paused, Refused, TrueupError
-from worker.flows.apply import Applied, apply, settle
+from worker.flows.apply import apply, settle
 from worker.flows.crowd import gather
-from worker.flows.observe import observe
-from worker.flows.pull import pull
+from worker.flows.effects import Applied
+from worker.flows.reading import read
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
 from worker.private import writing
@@ -111,12 +111,12 @@ def _read_all(site: Site, outlook: Outlook) -> None:
 
     def read_target(name: str) -> None:
         outlook.settled.extend(settle(site, name))
-        observe(site, name)
+        read(site, name)
 
     try:
         with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
             otherwise.callback(site.stopped.set)
-            reading: dict[str, Future[object]] = {name: threads.submit(pull, site, name) for name in site.sources}
+            reading: dict[str, Future[object]] = {name: threads.submit(read, site, name) for name in site.sources}
             reading |= {name: threads.submit(read_target, name) for name in site.targets}
             for name, one in reading.items():
                 with _own_trouble(outlook, name):

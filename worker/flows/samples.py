@@ -37,7 +37,8 @@ from worker.core.policy import (
 )
 from worker.settings import Loaded, complaints
 from worker.settings.document import Document, KeyPath, misconfigured, read_file
-from worker.settings.model import Grants, Name, Section, Text
+from worker.settings.model import Grants
+from worker.settings.sections import Name, Section, Text
 
 
 def _lower(value: Any) -> Any:

@@ -19,7 +19,7 @@ from worker.store.tables import ChangeRow, Effect, Run, StepRow
 
 UNSETTLED = (Outcome.ATTEMPTED.value, Outcome.UNKNOWN.value)
 OPEN_STATES = (State.OPEN.value, State.WAITING.value, State.WITHHELD.value, State.REJECTED.value)
-SUPERSEDED = "superseded"
+PLANNED, APPLYING, SUPERSEDED = "planned", "applying", "superseded"
 
 
 def begin_run(session: Session, run: Run) -> None:
@@ -55,6 +55,39 @@ def changes_of(session: Session, run_id: uuid.UUID, states: Collection[str] = ()
     return list(session.exec(query.where(col(ChangeRow.state).in_(states)) if states else query))
 
 
+def still_open(session: Session, change_ids: Collection[str]) -> set[str]:
+    """Which of these nobody has made, refused or set aside yet."""
+    ids = [uuid.UUID(c) for c in change_ids]
+    query = select(ChangeRow.id).where(col(ChangeRow.id).in_(ids), ChangeRow.state == State.OPEN.value)
+    return {str(id) for id in session.exec(query)}
+
+
+def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
+    """Ids of the changes of an account of which a step came about in this run."""
+    done = [o.value for o in (Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED)]
+    query = select(StepRow.change_ids).where(
+        StepRow.run_id == run_id, StepRow.account_id == account_id, col(StepRow.outcome).in_(done)
+    )
+    return {id for ids in session.exec(query) for id in ids}
+
+
+def start_applying(session: Session, run_id: uuid.UUID) -> None:
+    """From now on any worker may make the run's open changes; a plan that somebody only wanted to see stays planned."""
+    session.connection().execute(
+        update(Run).where(col(Run.id) == run_id, col(Run.state) == PLANNED).values(state=APPLYING)
+    )
+
+
+def applying(session: Session) -> list[Run]:
+    """Runs that workers are to make, oldest first."""
+    return list(session.exec(select(Run).where(Run.state == APPLYING).order_by(col(Run.started_at))))
+
+
+def put_off(session: Session, run_id: uuid.UUID, until: dt.datetime) -> None:
+    """The vendor is not to be had just now: no worker goes on before this moment."""
+    session.connection().execute(update(Run).where(col(Run.id) == run_id).values(not_before=until))
+
+
 def reported_before(session: Session, target: str) -> set[tuple[str, str, str]]:
     """(fingerprint, episode id, reason) of what the target's last run withheld, so that the trail says it once."""
     run = latest_run(session, target)
@@ -73,10 +106,13 @@ def set_states(session: Session, change_ids: Collection[str], state: str, note: 
     session.connection().execute(update(ChangeRow).where(col(ChangeRow.id).in_(ids)).values(**values))
 
 
-def close_run(session: Session, run_id: uuid.UUID, state: str, now: dt.datetime, failure: str = "") -> Run:
-    """The last of a run: how it ended, and its changes counted by what became of them."""
-    run = session.get(Run, run_id, with_for_update=True)
-    assert run is not None, "a run is never deleted"
+def close_run(session: Session, run_id: uuid.UUID, state: str, now: dt.datetime, failure: str = "") -> Run | None:
+    """The last of a run: how it ended, and its changes counted by what became of them. None when it is closed already;
+    one that a newer plan has set aside is closed by whoever was at it."""
+    run = session.get(Run, run_id, with_for_update=True, populate_existing=True)
+    assert run is not None, "a run is never deleted while it is open"
+    if run.state not in (PLANNED, APPLYING, SUPERSEDED):
+        return None
     tally = session.exec(
         select(ChangeRow.state, func.count()).where(ChangeRow.run_id == run_id).group_by(ChangeRow.state)
     )

@@ -1,0 +1,99 @@
+"""Jobs of the schedule by slot: which are due, who is at them, how they ended. Claims go by the database's clock."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from sqlalchemy import text
+from sqlmodel import Session, col, select
+
+from worker.store.owners import certainly_dead
+from worker.store.tables import JobRow
+
+WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
+UNFINISHED = (WAITING, RUNNING)
+
+
+def ensure(session: Session, name: str, slot: dt.datetime, now: dt.datetime) -> bool:
+    """Make the row of a slot that is due; whether it is new. None is made while an earlier slot of the job is under
+    way, nor for a slot that is older than one that there was: a missed tick is caught up once, and with the newest."""
+    made = session.execute(
+        text(
+            "INSERT INTO job (name, slot, state, attempts, not_before, owner, progress, failure)"
+            " SELECT :name, :slot, 'waiting', 0, :now, '', '{}', '' WHERE NOT EXISTS"
+            " (SELECT 1 FROM job WHERE name = :name AND (slot >= :slot OR state IN ('waiting', 'running')))"
+            " ON CONFLICT (name, slot) DO NOTHING RETURNING name"
+        ),
+        {"name": name, "slot": slot, "now": now},
+    )
+    return made.one_or_none() is not None
+
+
+def unfinished(session: Session) -> list[JobRow]:
+    """Every slot that waits or is under way, the oldest first."""
+    return list(session.exec(select(JobRow).where(col(JobRow.state).in_(UNFINISHED)).order_by(col(JobRow.slot))))
+
+
+def free(row: JobRow, database_now: dt.datetime) -> bool:
+    """Whether nobody is at it: nobody ever was, whoever was has died, or the claim has run out."""
+    return (
+        row.state == WAITING
+        or row.claimed_until is None
+        or row.claimed_until <= database_now
+        or certainly_dead(row.owner)
+    )
+
+
+def claim(session: Session, name: str, owner: str, now: dt.datetime, ttl: dt.timedelta) -> JobRow | None:
+    """Take the job's unfinished slot, when it is due and nobody is at it; None otherwise."""
+    query = select(JobRow).where(JobRow.name == name, col(JobRow.state).in_(UNFINISHED))
+    row = session.exec(query.order_by(col(JobRow.slot)).limit(1).with_for_update(skip_locked=True)).first()
+    clock = database_clock(session)
+    if row is None or row.not_before > now or not (free(row, clock) or row.owner == owner):
+        return None
+    row.state, row.owner, row.claimed_until = RUNNING, owner, clock + ttl
+    row.attempts += 1
+    row.started_at = row.started_at or now
+    session.flush()
+    return row
+
+
+def finish(
+    session: Session, row: JobRow, state: str, now: dt.datetime, failure: str = "", subject: uuid.UUID | None = None
+) -> bool:
+    """How it ended, unless somebody else has taken it over meanwhile (then False, and nothing is written)."""
+    return _set(session, row, {"state": state, "failure": failure, "finished_at": now, "subject": subject})
+
+
+def put_off(session: Session, row: JobRow, until: dt.datetime, failure: str) -> bool:
+    """Back to waiting, not before a moment; what went wrong is kept."""
+    return _set(session, row, {"state": WAITING, "failure": failure, "not_before": until, "claimed_until": None})
+
+
+def hand_back(session: Session, row: JobRow, progress: Mapping[str, Any] | None = None) -> bool:
+    """Let anybody go on with it at once; not counted as an attempt."""
+    values: dict[str, Any] = {"claimed_until": None, "attempts": row.attempts - 1}
+    return _set(session, row, values if progress is None else {**values, "progress": dict(progress)})
+
+
+def _set(session: Session, row: JobRow, values: Mapping[str, Any]) -> bool:
+    """Only while it is still ours: a worker that was stopped for minutes has lost it."""
+    plain = {k: orjson.dumps(v).decode() if k == "progress" else v for k, v in values.items()}
+    columns = ", ".join(f"{k} = CAST(:{k} AS jsonb)" if k == "progress" else f"{k} = :{k}" for k in plain)
+    done = session.execute(
+        text(
+            f"UPDATE job SET {columns} WHERE name = :name_ AND slot = :slot_ AND owner = :owner_ AND state = 'running'"
+            " RETURNING name"
+        ),
+        {**plain, "name_": row.name, "slot_": row.slot, "owner_": row.owner},
+    )
+    return done.one_or_none() is not None
+
+
+def database_clock(session: Session) -> dt.datetime:
+    found: dt.datetime = session.scalars(text("SELECT clock_timestamp()")).one()
+    return found
