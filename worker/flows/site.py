@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlmodel import Session
@@ -19,6 +19,7 @@ from worker.settings import Loaded
 from worker.store import chain, installations
 from worker.store.session import Store
 
+_NUDGES = "nudges"
 CLAIM = dt.timedelta(seconds=60)  # on one account: renewed before each step, and longer than any call of one may take
 
 
@@ -26,10 +27,22 @@ def _quiet(_: str) -> None:
     """Says nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """A hint to workers that there is something to do; the database says what. Lost or doubled, it harms nothing."""
+
+    task: str
+    args: tuple[str, ...] = ()
+
+
+def _unsent(_: Nudge) -> None:
+    """Nobody is told; whoever asked does the work itself, or the next tick of a beat finds it."""
+
+
 @dataclass(frozen=True)
 class Site:
     """One Trueup at work. `actor` is who or what asked ("operator:ana", "schedule"); `owner` names this process in
-    leases; `say` shows progress to whoever waits."""
+    leases; `say` shows progress to whoever waits; `send` takes a nudge to the workers."""
 
     loaded: Loaded
     store: Store
@@ -39,12 +52,20 @@ class Site:
     owner: str
     now: Callable[[], dt.datetime]
     say: Callable[[str], None] = field(default=_quiet)
+    send: Callable[[Nudge], None] = field(default=_unsent)
     claim: dt.timedelta = CLAIM
     stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
 
-    def begin(self) -> AbstractContextManager[Session]:
-        """One transaction of the store."""
-        return self.store.begin()
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """One transaction of the store. Nudges that were put into it leave when it has been committed, or never."""
+        with self.store.begin() as session:
+            yield session
+        for nudge in session.info.pop(_NUDGES, ()):
+            self.send(nudge)
+
+    def nudge(self, session: Session, *nudges: Nudge) -> None:
+        session.info.setdefault(_NUDGES, []).extend(nudges)
 
     def today(self) -> dt.date:
         """The day in the policy's time zone, which `until` is about."""

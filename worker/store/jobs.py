@@ -62,6 +62,54 @@ def claim(session: Session, name: str, owner: str, now: dt.datetime, ttl: dt.tim
     return row
 
 
+def current(session: Session, name: str) -> JobRow | None:
+    """The job's slot that waits or is under way."""
+    query = select(JobRow).where(JobRow.name == name, col(JobRow.state).in_(UNFINISHED))
+    return session.exec(query.order_by(col(JobRow.slot)).limit(1)).first()
+
+
+def retire(row: JobRow, now: dt.datetime) -> None:
+    """End a slot of a job that there is no more; written with the transaction that `row` was read in."""
+    row.state, row.finished_at, row.failure = FAILED, now, "the settings have no such job any more"
+
+
+def note_subject(session: Session, row: JobRow, subject: uuid.UUID) -> bool:
+    """The read that a slot has begun; from now on anybody may work at it."""
+    return _set(session, row, {"subject": subject, "claimed_until": None})
+
+
+def finish_read(
+    session: Session, name: str, subject: uuid.UUID, state: str, now: dt.datetime, failure: str = ""
+) -> None:
+    """The end of the slot that began this read, by whoever was the last at it."""
+    session.execute(
+        text(
+            "UPDATE job SET state = :state, finished_at = :now, failure = :failure"
+            " WHERE name = :name AND subject = :subject AND state = 'running'"
+        ),
+        {"name": name, "subject": subject, "state": state, "now": now, "failure": failure},
+    )
+
+
+def interrupt_read(
+    session: Session, name: str, subject: uuid.UUID, *,
+    ended: bool, again: bool, attempts: int, until: dt.datetime, now: dt.datetime, failure: str,
+) -> None:  # fmt: skip
+    """A read that can go on goes on at `until`; one that has `ended` is begun again then, if that may help and it has
+    not been begun `attempts` times; else the slot has failed."""
+    row = session.exec(
+        select(JobRow).where(JobRow.name == name, JobRow.subject == subject, JobRow.state == RUNNING).with_for_update()
+    ).first()
+    if row is None:
+        return
+    row.failure, row.not_before = failure, until
+    if ended and again and row.attempts < attempts:
+        row.state, row.subject, row.claimed_until = WAITING, None, None
+    elif ended:
+        row.state, row.finished_at = FAILED, now
+    session.flush()
+
+
 def finish(
     session: Session, row: JobRow, state: str, now: dt.datetime, failure: str = "", subject: uuid.UUID | None = None
 ) -> bool:

@@ -1,0 +1,228 @@
+"""Does what the schedule says: makes the slots that are due, and takes each job a bounded step further at a time.
+
+Nothing here waits for anything. Whoever is nudged does what there is to do and says whether there is more; what a lost
+nudge or a killed worker left behind, the next tick finds.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from sqlmodel import Session
+
+from worker.core.drift import Cause
+from worker.core.guardrails import State
+from worker.errors import Lost, Paused, Refused, TrueupError, Unavailable
+from worker.flows import reading
+from worker.flows.apply import settle
+from worker.flows.crowd import gather
+from worker.flows.reconcile import reconcile
+from worker.flows.site import Nudge, Site
+from worker.settings.schedule import Job, jobs, zone_of
+from worker.store import jobs as slots
+from worker.store import mirror, parts, runs, snapshots
+from worker.store.tables import JobRow
+
+READ, RECONCILE, APPLY, DEPARTURES = "read", "reconcile", "apply", "apply departures"
+VERIFY, RETENTION, TELL = "verify", "retention", "tell"
+_TASKS: Mapping[str, str] = {
+    "pull": READ, "observe": READ, "reconcile": RECONCILE, "end temporary access": RECONCILE,
+    "verify": VERIFY, "retention": RETENTION, "tell": TELL,
+}  # fmt: skip
+_REASONS: Mapping[str, str] = {"reconcile": "schedule", "end temporary access": "temporary access may have ended"}
+
+CLAIM = dt.timedelta(minutes=5)  # on a slot; a step of any job takes well under a minute
+ATTEMPTS = 3  # of a slot, where trying again may help
+AGAIN = dt.timedelta(seconds=10)
+HANDS = 8  # nudges for one piece of work, at most
+ACCOUNTS_A_HAND = 10
+
+
+# --- what is due, and what was left behind ---------------------------------------------------------------------------
+
+
+def tick(site: Site) -> list[Nudge]:
+    """Make the slots that are due, and say what wants hands. Two beats that tick at once make one slot."""
+    settings, now = site.loaded.settings, site.now()
+    zone, scheduled = zone_of(settings), jobs(settings)
+    with site.begin() as session:
+        for one in scheduled:
+            slots.ensure(session, one.name, one.when.slot(now, zone), now)
+        known: Mapping[str, Job] = {one.name: one for one in scheduled}
+        rows = slots.unfinished(session)
+        clock = slots.database_clock(session)
+        nudges = []
+        for row in rows:
+            if (job := known.get(row.name)) is None:
+                slots.retire(row, now)
+            elif row.not_before <= now and not _waits(job, row, rows):
+                nudges += _hands(session, job, row, clock)
+        for run in runs.applying(session):
+            if run.target in site.targets and (run.not_before is None or run.not_before <= now):
+                nudges += hands_for(session, run.id)
+    return nudges
+
+
+def _waits(job: Job, row: JobRow, rows: Sequence[JobRow]) -> bool:
+    """A plan is made when the reads of its time are done, well or not."""
+    return any(other.name in job.after and other.slot <= row.slot for other in rows)
+
+
+def _hands(session: Session, job: Job, row: JobRow, clock: dt.datetime) -> list[Nudge]:
+    nudge = Nudge(_TASKS[job.kind], (job.name,))
+    if row.subject is not None and nudge.task == READ:
+        waiting = parts.remaining(session, row.subject).waiting
+        return [nudge] * max(1, min(HANDS, waiting))
+    return [nudge] if slots.free(row, clock) else []
+
+
+def hands_for(session: Session, run_id: uuid.UUID) -> list[Nudge]:
+    """Who departed comes first, on a queue that nothing else is ever on."""
+    left = runs.changes_of(session, run_id, [State.OPEN.value])
+    departed = {c.account_id for c in left if c.cause == Cause.DEPARTED.name}
+    others = {c.account_id or c.person_id for c in left if c.cause != Cause.DEPARTED.name}
+    hands = min(HANDS, -(-len(others) // ACCOUNTS_A_HAND)) if others or not departed else 0
+    first = min(HANDS, -(-len(departed) // ACCOUNTS_A_HAND))
+    args = (str(run_id),)
+    return [Nudge(DEPARTURES, args)] * first + [Nudge(APPLY, args)] * (max(1, hands) if not left else hands)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read(site: Site, name: str, enough: Callable[[], bool]) -> bool:
+    """Begin the read that a slot asks for, or go on with it; whoever does the last part closes it. Whether more of it
+    wants to be done just now."""
+    job = _job(site, name)
+    subject = _begun(site, job)
+    if subject is None:
+        return False
+    try:
+        done = reading.work(site, subject, enough)
+        closed = reading.close(site, subject) if done else None
+    except TrueupError as error:
+        _interrupted(site, job, subject, error)
+        raise
+    with site.begin() as session:
+        if closed is not None:
+            slots.finish_read(session, name, subject, slots.DONE, site.now())
+        return not done and parts.remaining(session, subject).waiting > 0
+
+
+def _begun(site: Site, job: Job) -> uuid.UUID | None:
+    """The read of the job's slot: under way, or begun here; None when it is not due, or somebody is just beginning."""
+    with site.begin() as session:
+        row = slots.current(session, job.name)
+        if row is None or row.not_before > site.now():
+            return None
+        if row.subject is not None:
+            return row.subject
+        row = slots.claim(session, job.name, site.owner, site.now(), CLAIM)
+    if row is None:
+        return None
+    with _ending(site, row):
+        if job.subject in site.targets:
+            settle(site, job.subject)
+        subject = reading.begin(site, job.subject)
+        with site.begin() as session:
+            if not slots.note_subject(session, row, subject):
+                raise Lost(f"Another worker has begun {job.name} meanwhile.")
+    return subject
+
+
+def _interrupted(site: Site, job: Job, subject: uuid.UUID, error: TrueupError) -> None:
+    """A read that came to nothing is begun again where that may help; one that can go on goes on later."""
+    with site.begin() as session:
+        found = mirror.snapshot(session, subject)
+        ended = found is None or bool(found.failure)
+        again = isinstance(error, Unavailable) or (isinstance(error, Refused) and ended)
+        slots.interrupt_read(
+            session, job.name, subject,
+            ended=ended, again=again, attempts=ATTEMPTS, until=site.now() + _later(error), now=site.now(),
+            failure=str(error),
+        )  # fmt: skip
+
+
+# --- planning --------------------------------------------------------------------------------------------------------
+
+
+def plan(site: Site, name: str) -> None:
+    """Make the plan that a slot asks for, and have it applied."""
+    job = _job(site, name)
+    row = _claimed(site, job)
+    if row is None:
+        return
+    with _ending(site, row):
+        unread = _unread(site, job.subject)
+        planned = reconcile(site, job.subject, gather(site, unread), _REASONS[job.kind])
+        with site.begin() as session:
+            runs.start_applying(session, planned.run_id)
+            slots.finish(session, row, slots.DONE, site.now(), subject=planned.run_id)
+            site.nudge(session, *hands_for(session, planned.run_id))
+
+
+def _unread(site: Site, target: str) -> set[str]:
+    """Sources whose last read came to nothing: their people lose nothing. Raises Refused for the target itself."""
+    with site.begin() as session:
+        failed = {
+            name: found.failure
+            for name in (*site.sources, target)
+            if (found := snapshots.latest_attempt(session, name)) is not None and found.failure
+        }
+    if target in failed:
+        raise Refused(f"{target} could not be read whole, so nothing is planned for it: {failed[target]}")
+    return set(failed)
+
+
+# --- jobs that are done in one go ------------------------------------------------------------------------------------
+
+
+def go_on(site: Site, name: str, step: Callable[[Mapping[str, object]], Mapping[str, object] | None]) -> bool:
+    """Take a job one step further: `step` is given how far it was and returns how far it is, or None at the end.
+    Whether there is more."""
+    row = _claimed(site, _job(site, name))
+    if row is None:
+        return False
+    with _ending(site, row):
+        progress = step(row.progress)
+        with site.begin() as session:
+            if progress is None:
+                slots.finish(session, row, slots.DONE, site.now())
+            else:
+                slots.hand_back(session, row, progress)
+    return progress is not None
+
+
+def _job(site: Site, name: str) -> Job:
+    for job in jobs(site.loaded.settings):
+        if job.name == name:
+            return job
+    raise Refused(f"The settings have no job {name} any more.")
+
+
+def _claimed(site: Site, job: Job) -> JobRow | None:
+    with site.begin() as session:
+        return slots.claim(session, job.name, site.owner, site.now(), CLAIM)
+
+
+@contextmanager
+def _ending(site: Site, row: JobRow) -> Iterator[None]:
+    """However it goes wrong, the slot says so; where trying again may help, it waits for that."""
+    try:
+        yield
+    except TrueupError as error:
+        again = isinstance(error, Unavailable) and (row.attempts < ATTEMPTS or isinstance(error, Paused))
+        with site.begin() as session:
+            if again:
+                slots.put_off(session, row, site.now() + _later(error), str(error))
+            else:
+                slots.finish(session, row, slots.FAILED, site.now(), str(error))
+        raise
+
+
+def _later(error: TrueupError) -> dt.timedelta:
+    given = getattr(error, "retry_after", None)
+    return dt.timedelta(seconds=given) if given else AGAIN
