@@ -127,7 +127,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a pull must bring: names and patterns of groups (empty: every group), and extra profile attributes."""
+    """What a pull must bring: names and patterns of groups (empty: none), and extra profile attributes."""
 
     groups: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()

@@ -10,8 +10,7 @@ from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, TrueupError
 from worker.flows import guards
 from worker.flows.crowd import gather
-from worker.flows.observe import observe
-from worker.flows.pull import pull
+from worker.flows.reading import read
 from worker.flows.site import Site
 from worker.ports import Notice
 from worker.store import governed, installations, mirror
@@ -56,17 +55,16 @@ def check(site: Site, *, accept: Sequence[str] | None = None, repin: str = "") -
 
 
 def _check_one(site: Site, name: str, found: Checkup, accepting: bool) -> None:
-    is_source = name in site.sources
-    connector = site.sources[name] if is_source else site.targets[name]
+    connector = site.sources[name] if name in site.sources else site.targets[name]
     instance = connector.instance()
     found.version[name] = f"{instance.id} {instance.version}".strip()
     found.notices += [(name, notice) for notice in connector.probe()]
-    read = (pull if is_source else observe)(site, name, accept_counts=accepting)
-    found.counts[name] = read.counts
+    seen = read(site, name, accept_counts=accepting)
+    found.counts[name] = seen.counts
     with site.begin() as session:
         if accepting:
-            installations.accept_baseline(session, name, read.snapshot_id, read.counts, site.actor, site.now())
-            facts = {"connector": name, "snapshot": read.snapshot_id, "counts": read.counts}
+            installations.accept_baseline(session, name, seen.snapshot_id, seen.counts, site.actor, site.now())
+            facts = {"connector": name, "snapshot": seen.snapshot_id, "counts": seen.counts}
             site.record(session, site.event("baseline accepted", facts))
             found.accepted.append(name)
         baseline = installations.baseline(session, name)

@@ -130,7 +130,7 @@ def _into(kind: Kind) -> str:
 
 
 def _identity_columns(identity: Identity) -> tuple[object, ...]:
-    attributes = _json(identity.attributes)
+    attributes = as_json(dict(identity.attributes))
     return (
         identity.id, identity.standing.value, identity.status, identity.login, identity.email, attributes,
         identity.problem,
@@ -138,7 +138,7 @@ def _identity_columns(identity: Identity) -> tuple[object, ...]:
 
 
 def _account_columns(account: Account) -> tuple[object, ...]:
-    profile = _json(account.profile)
+    profile = as_json(dict(account.profile))
     traits = sorted(trait.value for trait in account.traits)
     return account.id, account.login, account.email, account.active, profile, traits
 
@@ -152,20 +152,18 @@ def _clean(value: Any) -> Any:
         if value.isascii() and "\0" not in value:  # nearly all: no pattern is needed
             return value
         return _UNSTORABLE.sub("\ufffd", value)
-    return [_clean(v) for v in value] if isinstance(value, tuple) else value
+    if isinstance(value, Mapping):
+        return {_clean(k): _clean(v) for k, v in value.items()}
+    return [_clean(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _json(values: Mapping[str, Any]) -> str:
+def as_json(values: Any) -> str:
     """As jsonb takes it; cleaned only where that is needed, which is next to never."""
     try:
-        plain = orjson.dumps(dict(values)).decode()
-    except orjson.JSONEncodeError:  # half a surrogate pair
-        return orjson.dumps(_clean_map(values)).decode()
-    return orjson.dumps(_clean_map(values)).decode() if "\\u0000" in plain else plain
-
-
-def _clean_map(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {_clean(k): _clean(v) for k, v in values.items()}
+        plain = orjson.dumps(values).decode()
+    except TypeError:  # half a surrogate pair
+        return orjson.dumps(_clean(values)).decode()
+    return orjson.dumps(_clean(values)).decode() if "\\u0000" in plain else plain
 
 
 def open_read(session: Session, snapshot_id: uuid.UUID, connector: str) -> Mapping[str, Any]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from worker.core.identity import SourceGroup
 from worker.errors import Missing
-from worker.sources.okta.org import GROUPS_PATH, Org
+from worker.sources.okta.org import GROUPS_PATH, Org, Trail
 from worker.sources.okta.settings import GROUPS
 
 EVERYONE = "Everyone"
-READERS = 4  # groups read at the same time
+TOGETHER, ROWS_TOGETHER = 10, 1_000  # groups and members that one worker reads in one go
 UNREAD = "its members were not read, because no rule names it"
 Record = Mapping[str, Any]
 
@@ -24,9 +23,10 @@ class Groups:
     def __init__(self, source: str, org: Org) -> None:
         self._source, self._org = source, org
 
-    def listed(self) -> list[Record]:
-        """Every group that our credentials may see, with Okta's count of its members."""
-        return [record for page in self._org.pages(GROUPS_PATH, {"expand": "stats"}, GROUPS) for record in page]
+    def listed(self, trail: Trail) -> list[Record]:
+        """Groups that our credentials may see, with Okta's count of their members: those of one leg of the list."""
+        pages = self._org.pages(GROUPS_PATH, {"expand": "stats"}, GROUPS, trail)
+        return list({record["id"]: record for page in pages for record in page}.values())
 
     def now(self, id: str) -> Record | None:
         """The group as the list has it now; None when the list lacks it."""
@@ -46,16 +46,11 @@ class Groups:
         """A group that exists, of whose members nothing is said."""
         return self.group(record, count_of(record) or 0, UNREAD)
 
-    def with_members(self, records: Sequence[Record]) -> Iterator[tuple[SourceGroup, Sequence[str]]]:
-        """Each group with the ids of its members; a group that is gone meanwhile is left out."""
-        with ThreadPoolExecutor(READERS) as readers:
-            try:
-                yield from (found for found in readers.map(self._with_members, records) if found)
-            finally:
-                readers.shutdown(cancel_futures=True)
+    def with_members(self, record: Record) -> tuple[SourceGroup, Sequence[str]] | None:
+        """A group with the ids of its members; None when it is gone meanwhile.
 
-    def _with_members(self, record: Record) -> tuple[SourceGroup, Sequence[str]] | None:
-        """Read, and read once more when the count says that somebody joined, left, or was not shown."""
+        It is read once more when the count says that somebody joined, left, or was not shown.
+        """
         try:
             members = self._members(record["id"])
             if not _agree(record, members):
@@ -84,10 +79,32 @@ class Groups:
         return self.group(record, 0, "Okta lists the group, but does not find its members"), ()
 
 
+def slim(record: Record) -> Record:
+    """What the reading of its members needs to know of a group."""
+    name, count = name_of(record), count_of(record)
+    embedded = {"_embedded": {"stats": {"usersCount": count}}} if count is not None else {}
+    return {"id": record["id"], "type": record.get("type"), "profile": {"name": name}, **embedded}
+
+
+def handfuls(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Groups that one worker reads together: a few small ones, or a large one alone."""
+    some: list[Record] = []
+    rows = 0
+    for record in records:
+        count = count_of(record) or 0
+        if some and (len(some) >= TOGETHER or rows + count > ROWS_TOGETHER):
+            yield some
+            some, rows = [], 0
+        some.append(record)
+        rows += count
+    if some:
+        yield some
+
+
 def is_wanted(record: Record, names: Collection[str]) -> bool:
-    """Whether a name or pattern asks for the group; no names at all ask for every group."""
+    """Whether a name or pattern asks for the group."""
     name = name_of(record)
-    return not names or name in names or any(fnmatchcase(name, pattern) for pattern in names)
+    return name in names or any(fnmatchcase(name, pattern) for pattern in names)
 
 
 def everyone(records: Sequence[Record]) -> Record | None:

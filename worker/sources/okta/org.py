@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from worker.sources.okta.credentials import Credentials
 from worker.sources.okta.settings import GROUPS, USERS
 
 PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
+LEG = 20  # pages that one worker follows a list for, before anybody may go on
+LONGEST = 5_000  # pages of a list: a million people
 NOT_FOUND = "E0000007"
 # Spares us credentials metadata that we have no business to see, and Okta slow look-ups.
 LEAN = {"Content-Type": "application/json; okta-response=omitCredentials,omitCredentialsLinks"}
@@ -32,6 +36,39 @@ def error_text(content: bytes) -> str:
     told = [c["errorSummary"] for c in causes if isinstance(c, dict) and "errorSummary" in c] if causes else []
     parts = [f"{error.get('errorCode', '')} {error.get('errorSummary', '')}".strip(), *map(str, told)]
     return ": ".join(filter(None, parts)) or content.decode("utf-8", "replace") or "no explanation"
+
+
+@dataclass
+class Trail:
+    """How far a list has been followed, so that another worker can go on: plain data, when asked for `as_args`.
+
+    `following` is the next link exactly as given, "" before the first page and after the last. `seen` are marks of the
+    links and of the pages so far.
+    """
+
+    following: str = ""
+    pages: int = 0
+    seen: list[str] = field(default_factory=list)
+
+    def as_args(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def follow(self, reply: Reply, records: Sequence[Mapping[str, Any]]) -> None:
+        """Past one page, to its next link."""
+        self.pages += 1
+        self.following = reply.links.get("next", "")
+        if self.following:
+            self._mark(reply, "a next link", self.following)
+        if records:
+            self._mark(reply, "a whole page", "".join(record["id"] for record in records))
+        if self.pages > LONGEST:
+            raise Misshapen(f"{reply.call}: the list does not end after {LONGEST} pages; does a proxy repeat them?")
+
+    def _mark(self, reply: Reply, what: str, text: str) -> None:
+        mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        if mark in self.seen:
+            raise Misshapen(f"{reply.call}: the pages go round in a circle ({what} came twice).")
+        self.seen.append(mark)
 
 
 class Org:
@@ -59,24 +96,31 @@ class Org:
             raise self._missing(reply, urlsplit(path).path)
         return reply
 
-    def pages(self, path: str, params: Mapping[str, str | int], scope: str = USERS) -> Iterator[list[dict[str, Any]]]:
+    def pages(
+        self, path: str, params: Mapping[str, str | int], scope: str = USERS, trail: Trail | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """Every page of a list: objects that all have an id. Ends only where Okta ends it, and never in a circle.
 
-        The next page is fetched while the caller is busy with this one.
+        With a trail it goes on where that ends, for a leg of it. The next page is fetched while the caller is busy
+        with this one.
         """
-        links: set[str] = set()
+        trail, last = (Trail(), 0) if trail is None else (trail, trail.pages + LEG)
         ids: set[str] = set()
-        reply = self.get(path, {**params, "limit": PAGE}, scope)
+        if trail.following:
+            reply = self.get(trail.following, None, scope)
+        else:
+            reply = self.get(path, {**params, "limit": PAGE}, scope)
         with ThreadPoolExecutor(1) as fetcher:
             while True:
-                following = _following(reply, links)
-                upcoming = fetcher.submit(self.get, following, None, scope) if following else None
                 records = records_of(reply)
+                trail.follow(reply, records)
+                going_on = trail.following and trail.pages != last
+                upcoming = fetcher.submit(self.get, trail.following, None, scope) if going_on else None
                 known = len(ids)
                 ids.update(record["id"] for record in records)
                 if records and len(ids) == known:
                     raise Misshapen(f"{reply.call}: the pages go round in a circle (a whole page came twice).")
-                if not following and len(records) >= PAGE and "self" not in reply.links:
+                if not trail.following and len(records) >= PAGE and "self" not in reply.links:
                     raise Misshapen(
                         f"{reply.call} ended after a full page without any Link header, so the rest of the list may be"
                         " lost. Does a proxy in front of Okta drop headers?"
@@ -116,16 +160,6 @@ class Org:
         if _error_body(reply.content).get("errorCode") != NOT_FOUND:
             return Misshapen(f"{reply.call} answered 404, but not in Okta's words ({said}); is a proxy in front of it?")
         return Missing(f"{reply.call} was not found (404: {said}).", 404)
-
-
-def _following(reply: Reply, seen: set[str]) -> str:
-    """The next link exactly as given, "" at the end; it is added to those seen."""
-    link = reply.links.get("next", "")
-    if link in seen:
-        raise Misshapen(f"{reply.call}: the pages go round in a circle (a next link came twice).")
-    if link:
-        seen.add(link)
-    return link
 
 
 def records_of(reply: Reply) -> list[dict[str, Any]]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
-from worker.core.identity import Identity, SourceGroup, Standing
+from worker.core.identity import Identity, Standing
 from worker.core.render import counted, quoted
-from worker.errors import Denied, Misshapen, Missing
-from worker.ports import Check, Instance, Line, Notice, SourcePage, Wanted
+from worker.errors import Denied, Misshapen, Missing, Moved
+from worker.ports import Check, Instance, Line, Notice, Part, Piece, SourcePage, Wanted, Whole
 from worker.rest import Rest
 from worker.sources.okta.credentials import Credentials, credentials_of
-from worker.sources.okta.groups import Groups, Record, count_of, everyone, is_wanted
+from worker.sources.okta.groups import Groups, Record, count_of, everyone, handfuls, is_wanted, slim
 from worker.sources.okta.org import (
     GROUPS_PATH,
     ME,
@@ -22,6 +21,7 @@ from worker.sources.okta.org import (
     PAGE,
     USERS_PATH,
     Org,
+    Trail,
     error_text,
     records_of,
 )
@@ -29,7 +29,7 @@ from worker.sources.okta.people import ATTRIBUTES, People
 from worker.sources.okta.rate import bucket, throttle_wait, window
 from worker.sources.okta.settings import GROUPS, Settings
 
-ROWS = 500  # of a page that is handed on
+GROUPS_LIST, PEOPLE, MEMBERS = "groups", "people", "members"  # the kinds of a part
 STRANGERS = 50  # members who are on no list of people and are looked up one by one
 SHOWN = 10  # groups with a problem that a check names
 _ATTRIBUTE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -37,7 +37,6 @@ _LISTS: Mapping[str, Mapping[str, str]] = {
     "people": {},  # every status but DEPROVISIONED, and those that no contract names
     "deprovisioned people": {"filter": 'status eq "DEPROVISIONED"'},
 }
-Row = TypeVar("Row")
 
 
 def connect(
@@ -72,6 +71,9 @@ class OktaSource:
         self.name = name
         self._settings, self._org, self._credentials = settings, org, credentials
         self._groups = Groups(name, org)
+        self._readings: Mapping[str, Callable[[Mapping[str, Any]], Piece]] = {
+            GROUPS_LIST: self._read_groups, PEOPLE: self._read_people, MEMBERS: self._read_members,
+        }  # fmt: skip
 
     def close(self) -> None:
         self._org.close()
@@ -108,56 +110,92 @@ class OktaSource:
         if limit.isdigit() and int(limit):
             yield Notice(f"Okta allows {limit} calls of the user list a minute, with {PAGE} people each.")
 
-    def read(self, wanted: Wanted) -> Iterator[SourcePage]:
+    def parts(self, wanted: Wanted) -> Sequence[Part]:
         """Groups are listed first, so that whoever is hired meanwhile makes the lists longer than the counts."""
-        groups = self._groups.listed()
-        people, checks = self._people(wanted.attributes)
-        chosen = [record for record in groups if is_wanted(record, wanted.groups)]
-        others = [record for record in groups if not is_wanted(record, wanted.groups)]
-        for them in _batches(people.values()):
-            yield SourcePage(identities=them)
-        for some in _batches(map(self._groups.unread, others)):
-            yield SourcePage(groups=some)
-        read: list[SourceGroup] = []
-        strangers: set[str] = set()
-        for page in _pages(self._groups.with_members(chosen)):
-            read.extend(page.groups)
-            strangers.update(id for _, id in page.memberships if id not in people)
-            yield page
-        late, strangers_check = self._looked_up(strangers, wanted.attributes)
-        yield SourcePage(
-            identities=late,
-            checks=[
-                *checks,
-                Check("permission", True, f"users and groups are readable as {self._own_name}"),
-                Check("groups", True, f"{len(groups)} groups, listed to the end"),
-                _members_check(read, len(chosen)),
-                strangers_check,
-                self._everyone_check(everyone(groups), len(people) + len(late)),
-            ],
+        return [Part(GROUPS_LIST, {"names": sorted(wanted.groups), "attributes": sorted(wanted.attributes)})]
+
+    def read(self, part: Part) -> Piece:
+        return self._readings[part.kind](part.args)
+
+    def _read_groups(self, args: Mapping[str, Any]) -> Piece:
+        """A leg of the list of groups; each that is wanted has its members read besides."""
+        trail = Trail(**args.get("trail", {}))
+        groups = self._groups.listed(trail)
+        chosen = [slim(record) for record in groups if is_wanted(record, args["names"])]
+        others = [self._groups.unread(record) for record in groups if not is_wanted(record, args["names"])]
+        attributes = {"attributes": args["attributes"]}
+        first = next(iter(_LISTS))
+        following = {**args, "trail": trail.as_args()}
+        next_part = Part(GROUPS_LIST, following) if trail.following else Part(PEOPLE, {"list": first, **attributes})
+        built_in = everyone(groups)
+        return Piece(
+            [SourcePage(groups=others)],
+            [next_part, *(Part(MEMBERS, {"groups": some}) for some in handfuls(chosen))],
+            {"groups": len(groups), "chosen": len(chosen), "everyone": slim(built_in) if built_in else None},
         )
 
-    def _people(self, attributes: Collection[str]) -> tuple[dict[str, Identity], list[Check]]:
-        """Both lists, each id once: who is on both was changed meanwhile, and the newer record counts."""
-        reader, fields = self._reader(attributes), _fields(attributes)
+    def _read_people(self, args: Mapping[str, Any]) -> Piece:
+        """A leg of one list of people. The next list is read after it, so that whoever leaves meanwhile is on it."""
+        trail, lists = Trail(**args.get("trail", {})), list(_LISTS)
+        place = lists.index(args["list"])
+        reader, asked = (
+            self._reader(args["attributes"]),
+            {**_LISTS[args["list"]], "fields": _fields(args["attributes"])},
+        )
         people: dict[str, Identity] = {}
         stamps: dict[str, str] = {}
-        checks = []
-        for what, narrowed in _LISTS.items():
-            rows = pages = 0
-            for records in self._org.pages(USERS_PATH, {**narrowed, "fields": fields}):
-                rows, pages = rows + len(records), pages + 1
-                for record in records:
-                    id, stamp = record["id"], record.get("lastUpdated")
-                    if not isinstance(stamp, str) or stamp >= stamps.get(id, ""):
-                        people[id], stamps[id] = reader.identity(record), stamp if isinstance(stamp, str) else ""
-            checks.append(Check(what, True, f"{rows} listed to the end, on {pages} pages"))
-        if not people:
+        rows, before = 0, trail.pages
+        for records in self._org.pages(USERS_PATH, asked, trail=trail):
+            rows += len(records)
+            for record in records:
+                id, stamp = record["id"], _stamp(record, place)
+                if stamp >= stamps.get(id, ""):
+                    people[id], stamps[id] = reader.identity(record), stamp
+        following = [Part(PEOPLE, {**args, "trail": trail.as_args()})] if trail.following else []
+        if not following and place + 1 < len(lists):
+            following = [Part(PEOPLE, {"list": lists[place + 1], "attributes": args["attributes"]})]
+        facts = {"rows": rows, "people": len(people), "pages": trail.pages - before}
+        return Piece([SourcePage(identities=list(people.values()), stamps=stamps)], following, facts)
+
+    def _read_members(self, args: Mapping[str, Any]) -> Piece:
+        """Some groups with their members."""
+        found = [read for record in args["groups"] if (read := self._groups.with_members(record))]
+        page = SourcePage(
+            groups=[group for group, _ in found],
+            memberships=[(group.id, member) for group, members in found for member in members],
+        )
+        odd = [[group.name, group.problem] for group, _ in found if group.problem]
+        return Piece([page], facts={"read": len(found), "odd": odd})
+
+    def finish(self, whole: Whole) -> Piece:
+        if not whole.staged.get("identities"):
             raise Denied(
                 f"{self.name} lists nobody at all, which cannot be true. Give our credentials an administrator role"
                 " whose resource set covers all users (Read-only Administrator)."
             )
-        return people, checks
+        self._refuse_doubles(whole)
+        listings = _facts(whole, GROUPS_LIST)
+        late, strangers_check = self._looked_up(whole.strangers, whole.parts[0][0].args["attributes"])
+        all_people = next((facts["everyone"] for facts in listings if facts["everyone"]), None)
+        listed, chosen = (sum(facts[what] for facts in listings) for what in ("groups", "chosen"))
+        checks = [
+            *(_list_check(whole, what) for what in _LISTS),
+            Check("permission", True, f"users and groups are readable as {self._own_name}"),
+            Check("groups", True, f"{listed} groups, listed to the end"),
+            _members_check(_facts(whole, MEMBERS), chosen),
+            strangers_check,
+            self._everyone_check(all_people, whole.staged["identities"] + len(late)),
+        ]
+        return Piece([SourcePage(identities=late, checks=checks)])
+
+    def _refuse_doubles(self, whole: Whole) -> None:
+        """A few people change lists while they are read; a page of them that came before means that another is lost."""
+        doubles = sum(facts["people"] for facts in _facts(whole, PEOPLE)) - whole.staged["identities"]
+        if doubles >= PAGE:
+            raise Moved(
+                f"{self.name} listed {doubles} people twice, so its lists may have gone round in a circle, or many"
+                " people changed while they were read."
+            )
 
     def _looked_up(self, strangers: Collection[str], attributes: Collection[str]) -> tuple[list[Identity], Check]:
         """Members who are on no list of people: hired meanwhile (then they are found by id), or not shown to us."""
@@ -233,30 +271,28 @@ def _fields(attributes: Collection[str]) -> str:
     return f"id,status,lastUpdated,transitioningToStatus,profile:({profile})"
 
 
-def _members_check(read: Collection[SourceGroup], chosen: int) -> Check:
+def _facts(whole: Whole, kind: str) -> list[Mapping[str, Any]]:
+    return [facts for part, facts in whole.parts if part.kind == kind]
+
+
+def _list_check(whole: Whole, name: str) -> Check:
+    legs = [facts for part, facts in whole.parts if part.kind == PEOPLE and part.args["list"] == name]
+    rows, pages = (sum(facts[what] for facts in legs) for what in ("rows", "pages"))
+    return Check(name, bool(legs), f"{rows} listed to the end, on {pages} pages")
+
+
+def _members_check(found: Sequence[Mapping[str, Any]], chosen: int) -> Check:
     """A group with a problem suspends its own rules, and spoils nobody else's reading."""
-    odd = [f"{quoted(group.name, 60)} ({group.problem})" for group in read if group.problem]
+    read = sum(facts["read"] for facts in found)
+    odd = [f"{quoted(name, 60)} ({problem})" for facts in found for name, problem in facts["odd"]]
     named = ", ".join(odd[:SHOWN]) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
-    gone = f"; {chosen - len(read)} vanished meanwhile" if chosen > len(read) else ""
+    gone = f"; {chosen - read} vanished meanwhile" if chosen > read else ""
     suspended = f"; with a problem: {named}" if odd else ""
-    return Check("members", True, f"{len(read) - len(odd)} groups read whole{gone}{suspended}")
+    return Check("members", True, f"{read - len(odd)} groups read whole{gone}{suspended}")
 
 
-def _pages(found: Iterable[tuple[SourceGroup, Sequence[str]]]) -> Iterator[SourcePage]:
-    """Groups and their members, small ones together and large ones in pieces."""
-    groups: list[SourceGroup] = []
-    rows: list[tuple[str, str]] = []
-    for group, members in found:
-        groups.append(group)
-        rows.extend((group.id, id) for id in members)
-        if len(groups) + len(rows) >= ROWS:
-            yield SourcePage(groups=groups)
-            yield from (SourcePage(memberships=some) for some in _batches(rows))
-            groups, rows = [], []
-    yield SourcePage(groups=groups, memberships=rows)
-
-
-def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    remaining = iter(rows)
-    while batch := list(islice(remaining, ROWS)):
-        yield batch
+def _stamp(record: Record, place: int) -> str:
+    """When Okta changed the record last, in a form that sorts: of two that are equally new, or of which one does not
+    say, the one of the later list is newer."""
+    updated = record.get("lastUpdated")
+    return (updated if isinstance(updated, str) else "") + "~" * place

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
-from worker.errors import Denied, Misshapen, Missing, Unavailable
-from worker.ports import Check, TargetPage
+from worker.errors import Denied, Misshapen, Missing, Moved
+from worker.ports import Check, Part, Piece, TargetPage, Whole
 from worker.targets.looker import rows
 from worker.targets.looker.rows import GroupTreeRow, Reader, RoleRow, UserRow
 
 USERS_PAGE = 500
 MEMBERS_PAGE = 2000  # one field each
-RESTARTS = 3
+TOGETHER = 5  # roles or groups that one worker reads in one go
 ROLE_FIELDS = "id,name,internal,permission_set"
+Args = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,96 +68,159 @@ class Tree:
         ]
 
 
-@dataclass(frozen=True)
-class World:
-    """One whole read. `holders` and `members` are account ids by role and by group, direct ones only."""
+# --- the whole of it, in parts ---------------------------------------------------------------------------------------
 
-    own: str
-    tree: Tree
-    users: Sequence[UserRow]
-    holders: Mapping[str, Sequence[str]]
-    members: Mapping[str, Sequence[str]]
-
-    @classmethod
-    def read(cls, reader: Reader) -> World:
-        """Groups that everybody is in are read only where they make everybody an administrator."""
-        own = rows.shaped(reader.read("/user", {"fields": rows.USER_FIELDS}), rows.USER).id
-        users = rows.whole(reader, "/users", rows.USERS, USERS_PAGE, {"fields": rows.USER_FIELDS})
-        tree = Tree.read(reader)
-        return cls(
-            own,
-            tree,
-            users,
-            {id: _holders(reader, id) for id in tree.roles},
-            {
-                id: _members(reader, id)
-                for id, group in tree.groups.items()
-                if not group.include_by_default or tree.makes_admin(id)
-            },
-        )
-
-    def strangers(self) -> set[str]:
-        """Account ids that hold something and are not in the list of users."""
-        known = {user.id for user in self.users}
-        return {self.own}.union(*self.holders.values(), *self.members.values()) - known
-
-    def administrators(self) -> set[str]:
-        """Account ids, direct holders and those who get it through a group."""
-        direct = [ids for id, ids in self.holders.items() if self.tree.roles[id].admin]
-        through = [ids for id, ids in self.members.items() if self.tree.makes_admin(id)]
-        return set[str]().union(*direct, *through)
-
-    def pages(self, size: int = 500) -> Iterator[TargetPage]:
-        """Catalogue, accounts, holdings, certificate."""
-        yield TargetPage(catalogue=self.tree.catalogue())
-        administrators = self.administrators()
-        for some in _pieces(self.users, size):
-            yield TargetPage(accounts=[account_of(u, self.own, administrators) for u in some])
-        holdings = [(id, Entitlement("role", role)) for role, ids in self.holders.items() for id in ids]
-        holdings += [
-            (id, Entitlement("group", group))
-            for group, ids in self.members.items()
-            if not self.tree.groups[group].include_by_default
-            for id in ids
-        ]
-        for held in _pieces(holdings, 10 * size):
-            yield TargetPage(holdings=held)
-        yield TargetPage(checks=self._checks(len(holdings)))
-
-    def _checks(self, holdings: int) -> list[Check]:
-        return [
-            Check("accounts", True, f"{len(self.users)} read, total the same before and after, our own among them"),
-            Check("holdings", True, f"{holdings} direct ones, every holder among the accounts"),
-        ]
+USERS, PAGE, TREE, HOLDERS, MEMBERS = "users", "page", "tree", "holders", "members"  # the kinds of a part
 
 
-def observe(reader: Reader) -> World:
-    """A read in which everybody who holds anything is a listed account; else Unavailable."""
-    trouble = ""
-    for _ in range(RESTARTS):
-        try:
-            world = World.read(reader)
-        except Missing as gone:  # a role or group was deleted while we read
-            trouble = str(gone)
-            continue
-        strangers = world.strangers()
-        if not strangers:
-            return _seen_as_administrator(world)
-        some = ", ".join(sorted(strangers)[:5])
-        trouble = f"accounts that hold something are not in the list of users ({len(strangers)}: {some})."
-    raise Unavailable(
-        f"Looker changed whenever it was read, or hides a part from us: {trouble} It is read again later."
+def read(reader: Reader, part: Part) -> Piece:
+    """One part of an observation. Raises Moved when a role or a group was deleted since it was listed."""
+    try:
+        return _READINGS[part.kind](reader, part.args)
+    except Missing as gone:
+        raise _restless(str(gone)) from gone
+
+
+def _restless(trouble: str) -> Moved:
+    return Moved(
+        f"Looker changed whenever it was read, or hides a part from us: {trouble} It is read again later.",
     )
 
 
-def _seen_as_administrator(world: World) -> World:
+def _users(reader: Reader, _: Args) -> Piece:
+    """The first page of users, which gives the total: all other pages are then read side by side. Without a total, one
+    leads to the next."""
+    own = rows.shaped(reader.read("/user", {"fields": rows.USER_FIELDS}), rows.USER).id
+    users, total = rows.page(reader, "/users", rows.USERS, USERS_PAGE, 0, {"fields": rows.USER_FIELDS})
+    if not users or (total is not None and len(users) > total):
+        raise _moved(f"its first page has {len(users)} rows, its total is {total}")
+    args = {"own": own, "total": total, "size": len(users), "offset": 0, "before": ""}
+    return Piece([_accounts(users, own)], [Part(TREE, {"own": own}), *_further(args, users)], _seam(args, users, 0))
+
+
+def _page(reader: Reader, args: Args) -> Piece:
+    """Another page of users. Its first row is the last one of the page before."""
+    size, offset, total = args["size"], args["offset"], args["total"]
+    users, counted = rows.page(reader, "/users", rows.USERS, size, offset, {"fields": rows.USER_FIELDS})
+    if counted != total:
+        raise _moved(f"its total went from {total} to {counted}")
+    if not users or (total is not None and len(users) != min(size, total - offset)):
+        raise _moved(f"the page at {offset} has {len(users)} rows, its total is {total}")
+    if args["before"] and users[0].id != args["before"]:
+        raise _moved(f"at {offset} is account {users[0].id} and no longer {args['before']}")
+    following = _further(args, users) if total is None else []
+    return Piece([_accounts(users[1:], args["own"])], following, _seam(args, users, 1))
+
+
+def _further(args: Args, users: Sequence[UserRow]) -> list[Part]:
+    """The pages after these: all of them where the total is known, else the next one while there is anything new."""
+    total, seen = args["total"], args["offset"] + len(users)
+    if total is None:
+        at_its_end = args["before"] and len(users) == 1
+        return (
+            [] if at_its_end else [Part(PAGE, {**args, "size": USERS_PAGE, "offset": seen - 1, "before": users[-1].id})]
+        )
+    if total > seen and len(users) == 1:
+        raise _moved(f"a page has 1 row, its total is {total}")
+    return [Part(PAGE, {**args, "offset": offset}) for offset in range(seen - 1, total - 1, max(1, len(users) - 1))]
+
+
+def _moved(how: str) -> Moved:
+    return Moved(f"GET /users of Looker kept changing while it was read: {how}. It is read again later.")
+
+
+def _accounts(users: Sequence[UserRow], own: str) -> TargetPage:
+    return TargetPage(accounts=[account_of(user, own, ()) for user in users])
+
+
+def _seam(args: Args, users: Sequence[UserRow], overlap: int) -> Args:
+    return {
+        "offset": args["offset"],
+        "first": users[0].id,
+        "last": users[-1].id,
+        "rows": len(users) - overlap,
+        "own": args["own"],
+        "own listed": any(user.id == args["own"] for user in users),
+    }
+
+
+def _tree(reader: Reader, args: Args) -> Piece:
+    """What can be granted; then, few at a time, who has it. Groups that everybody is in are read only where they make
+    everybody an administrator."""
+    tree = Tree.read(reader)
+    roles = [[id, role.admin] for id, role in tree.roles.items()]
+    groups = [
+        [id, tree.makes_admin(id), group.include_by_default]
+        for id, group in tree.groups.items()
+        if not group.include_by_default or tree.makes_admin(id)
+    ]
+    parts = [Part(HOLDERS, {**args, "roles": some}) for some in _pieces(roles, TOGETHER)]
+    parts += [Part(MEMBERS, {**args, "groups": some}) for some in _pieces(groups, TOGETHER)]
+    return Piece([TargetPage(catalogue=tree.catalogue())], parts)
+
+
+def _holders_part(reader: Reader, args: Args) -> Piece:
+    """Who holds some roles directly."""
+    held: list[tuple[str, Entitlement]] = []
+    administrators: list[str] = []
+    for role, admin in args["roles"]:
+        ids = _holders(reader, role)
+        held += [(id, Entitlement("role", role)) for id in ids]
+        administrators += ids if admin else []
+    return _held(args, held, administrators)
+
+
+def _members_part(reader: Reader, args: Args) -> Piece:
+    """Who is in some groups directly."""
+    held: list[tuple[str, Entitlement]] = []
+    administrators: list[str] = []
+    for group, admin, by_default in args["groups"]:
+        ids = _members(reader, group)
+        held += [] if by_default else [(id, Entitlement("group", group)) for id in ids]
+        administrators += ids if admin else []
+    return _held(args, held, administrators)
+
+
+def _held(args: Args, held: Sequence[tuple[str, Entitlement]], administrators: Sequence[str]) -> Piece:
+    traits = [(id, Trait.ADMINISTRATOR) for id in dict.fromkeys(administrators)]
+    return Piece([TargetPage(holdings=held, traits=traits)], facts={"own administers": args["own"] in administrators})
+
+
+_READINGS: Mapping[str, Callable[[Reader, Args], Piece]] = {
+    USERS: _users, PAGE: _page, TREE: _tree, HOLDERS: _holders_part, MEMBERS: _members_part,
+}  # fmt: skip
+
+
+def finish(whole: Whole) -> Piece:
+    """Raises Moved unless the pages fit together and everybody who holds anything is a listed account."""
+    seams = sorted((f for part, f in whole.parts if part.kind in (USERS, PAGE)), key=lambda facts: int(facts["offset"]))
+    for before, after in pairwise(seams):
+        if before["last"] != after["first"]:
+            raise _moved(f"at {after['offset']} is account {after['first']} and no longer {before['last']}")
+    listed, accounts = sum(facts["rows"] for facts in seams), whole.staged.get("accounts", 0)
+    if listed != accounts:
+        raise _moved(f"it has {listed} rows, and {accounts} accounts are in them")
+    own = seams[0]["own"]
+    strangers = sorted({*whole.strangers, *([] if any(facts["own listed"] for facts in seams) else [own])})
+    if strangers:
+        some = ", ".join(strangers[:5])
+        raise _restless(f"accounts that hold something are not in the list of users ({len(strangers)}: {some}).")
+    _refuse_unseen(own, whole)
+    holdings = whole.staged.get("holdings", 0)
+    checks = [
+        Check("accounts", True, f"{accounts} read, total the same before and after, our own among them"),
+        Check("holdings", True, f"{holdings} direct ones, every holder among the accounts"),
+    ]
+    return Piece([TargetPage(checks=checks)])
+
+
+def _refuse_unseen(own: str, whole: Whole) -> None:
     """Our own account has the Admin role, so a list of its holders without us is not whole."""
-    if world.own not in world.administrators():
+    if not any(facts["own administers"] for part, facts in whole.parts if part.kind in (HOLDERS, MEMBERS)):
         raise Denied(
-            f"Looker does not show the account of our API key (Looker user {world.own}) among those who have the Admin"
+            f"Looker does not show the account of our API key (Looker user {own}) among those who have the Admin"
             " role, so it may hide others too. Give that account the role Admin."
         )
-    return world
 
 
 def _holders(reader: Reader, role_id: str) -> list[str]:

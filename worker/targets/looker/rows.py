@@ -172,6 +172,17 @@ def whole(
     raise Unavailable(f"GET {path} of Looker kept changing while it was read; it is read again later.")
 
 
+def page(
+    reader: Reader, path: str, shape: TypeAdapter[list[Row]], size: int, offset: int, params: Mapping[str, str | int]
+) -> tuple[list[Row], int | None]:
+    """Some rows of a paged list in the order of their ids, and how many it has (None where Looker does not say)."""
+    reply = reader.read(path, {**params, "limit": size, "offset": offset, "sorts": "id"})
+    found = shaped(reply, shape)
+    if len(found) > size:
+        raise Misshapen(f"{reply.call} gave {len(found)} rows where {size} were asked for.")
+    return found, _total(reply)
+
+
 def _once_through(
     reader: Reader, path: str, shape: TypeAdapter[list[Row]], size: int, params: Mapping[str, str | int]
 ) -> list[Row] | None:
@@ -179,16 +190,12 @@ def _once_through(
     rows: list[Row] = []
     first_total: int | None = None
     while True:
-        place: dict[str, str | int] = {"limit": size, "offset": max(0, len(rows) - 1), "sorts": "id"}
-        reply = reader.read(path, {**params, **place})
-        page, total = shaped(reply, shape), _total(reply)
-        if len(page) > size:
-            raise Misshapen(f"{reply.call} gave {len(page)} rows where {size} were asked for.")
+        some, total = page(reader, path, shape, size, max(0, len(rows) - 1), params)
         if not rows:
             first_total = total
-        elif total != first_total or not page or page[0].id != rows[-1].id:
+        elif total != first_total or not some or some[0].id != rows[-1].id:
             return None
-        fresh = page[1:] if rows else page
+        fresh = some[1:] if rows else some
         rows += fresh
         if len(rows) == total or not fresh:
             ids = {row.id for row in rows}

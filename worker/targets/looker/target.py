@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from worker.core.identity import Account, CatalogueItem, Person
 from worker.core.plan import Operation
 from worker.errors import Denied, Missing, Unavailable
-from worker.ports import Instance, Line, Made, Notice, Step, TargetPage, Task
+from worker.ports import Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
 from worker.targets.looker import reading, rows
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import LOGIN, compile_steps, hands
@@ -124,11 +124,17 @@ class Looker:
                     " decides out of Trueup's policy.",
                 )
 
-    def observe(self) -> Iterator[TargetPage]:
-        world = reading.observe(self._session)
-        self._own = world.own
-        self._remember(world.tree.catalogue())
-        yield from world.pages()
+    def parts(self) -> Sequence[Part]:
+        return [Part(reading.USERS)]
+
+    def read(self, part: Part) -> Piece:
+        piece = reading.read(self._session, part)
+        if part.kind == reading.TREE:
+            self._remember([item for page in piece.pages if isinstance(page, TargetPage) for item in page.catalogue])
+        return piece
+
+    def finish(self, whole: Whole) -> Piece:
+        return reading.finish(whole)
 
     def account(self, id: str) -> Account | None:
         """As in an observation; None when a list of users says so too."""

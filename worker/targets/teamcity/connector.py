@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 from worker.core.identity import Account, Entitlement, Person, Trait
-from worker.errors import Misshapen
-from worker.ports import Check, Instance, Line, Made, Notice, Step, TargetPage, Task
+from worker.errors import Misshapen, Moved
+from worker.ports import Check, Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
 from worker.rest import Rest
 from worker.targets.teamcity import steps
 from worker.targets.teamcity.mutations import Mutations, is_guest
-from worker.targets.teamcity.privileges import Powers
 from worker.targets.teamcity.probe import notices
 from worker.targets.teamcity.reading import Reading
 from worker.targets.teamcity.settings import Settings
-from worker.targets.teamcity.wire import ALL_USERS, WholeUser, error_text
+from worker.targets.teamcity.wire import ALL_USERS, EVERYWHERE, WholeUser, error_text
 
-ROWS = 500  # accounts on one page of an observation
+CATALOGUE, USERS, TOKENS = "catalogue", "users", "tokens"  # the kinds of a part
+TOGETHER = 20  # accounts that one worker asks for their tokens in one go
 
 
 def connect(name: str, settings: Settings, line: Line = Line()) -> TeamCity:
@@ -49,6 +49,9 @@ class TeamCity:
         self._rest = rest
         self._reading = Reading(name, rest)
         self._mutations = Mutations(settings, rest, self._reading)
+        self._readings: Mapping[str, Callable[[Mapping[str, Any]], Piece]] = {
+            CATALOGUE: self._read_catalogue, USERS: self._read_users, TOKENS: self._read_tokens,
+        }  # fmt: skip
 
     def instance(self) -> Instance:
         server = self._reading.server()
@@ -57,29 +60,63 @@ class TeamCity:
     def probe(self) -> Iterable[Notice]:
         return notices(self._settings, self._reading)
 
-    def observe(self) -> Iterator[TargetPage]:
-        """The catalogue first, then every account in pages of a few hundred."""
+    def parts(self) -> Sequence[Part]:
+        return [Part(CATALOGUE)]
+
+    def read(self, part: Part) -> Piece:
+        return self._readings[part.kind](part.args)
+
+    def _read_catalogue(self, _: Mapping[str, Any]) -> Piece:
+        """What can be granted, and what makes an administrator: the list of users does not say."""
         own, powers = self._reading.own_id(), self._reading.powers()
-        yield TargetPage(catalogue=powers.catalogue(self._reading.projects()))
+        admin_roles, admin_groups = powers.administering()
+        sweep = len(powers.roles) + len(powers.groups)
+        args = {"own": own, "roles": admin_roles, "groups": admin_groups, "sweep": sweep}
+        return Piece([TargetPage(catalogue=powers.catalogue(self._reading.projects()))], [Part(USERS, args)])
+
+    def _read_users(self, args: Mapping[str, Any]) -> Piece:
+        """Every account, but for the few that look suspended and are asked for their tokens before that is said."""
         users = self._reading.users()
-        if own not in {user.id for user in users}:
+        if args["own"] not in {user.id for user in users}:
             raise Misshapen(
-                f"{self.name} does not list the account of our own token (id {own}); the list is not whole."
+                f"{self.name} does not list the account of our own token (id {args['own']}); the list is not whole."
             )
-        reawakened, sweep = self._sweep_tokens(users, len(powers.roles) + len(powers.groups))
-        rows = iter(users)
-        while page := list(islice(rows, ROWS)):
-            accounts = [self._account(user, own, powers, user.id in reawakened) for user in page]
-            yield TargetPage(accounts, [(user.id, held) for user in page for held in _entitlements(user)])
-        yield TargetPage(checks=[Check("users", True, f"{len(users)} users, nothing behind the last"), sweep])
+        administrators = [user.id for user in users if _administers(user, args)]
+        bare = [user.id for user in users if self._is_bare(user)]
+        asked = frozenset(bare if len(bare) <= args["sweep"] else random.sample(bare, args["sweep"]))
+        accounts = [self._account(user, args["own"], False) for user in users]
+        page = TargetPage(
+            [account for account in accounts if account.id not in asked],
+            [(user.id, held) for user in users for held in _entitlements(user)],
+            [(id, Trait.ADMINISTRATOR) for id in administrators],
+        )
+        swept = [_plain(account) for account in accounts if account.id in asked]
+        parts = [Part(TOKENS, {"accounts": some}) for some in _handfuls(swept)]
+        return Piece([page], parts, {"users": len(users), "bare": len(bare), "asked": len(asked)})
+
+    def _read_tokens(self, args: Mapping[str, Any]) -> Piece:
+        """Tokens are one call per user, so each observation asks a random few of those that look suspended: who has
+        one again is active again. Every suspended account has its turn within a few observations."""
+        found = [replace(_account(one), active=bool(self._reading.tokens(one["id"]))) for one in args["accounts"]]
+        return Piece([TargetPage(found)])
+
+    def finish(self, whole: Whole) -> Piece:
+        (found,) = [facts for part, facts in whole.parts if part.kind == USERS]
+        if found["users"] != whole.staged.get("accounts", 0):
+            raise Moved(f"{self.name} listed {found['users']} users, and {whole.staged.get('accounts', 0)} were kept.")
+        looked = f"tokens of {found['asked']} of {found['bare']} suspended accounts looked at"
+        users = Check("users", True, f"{found['users']} users, nothing behind the last")
+        return Piece([TargetPage(checks=[users, Check("tokens", True, looked)])])
 
     def account(self, id: str) -> Account | None:
         user = self._reading.user(id)
         if user is None:
             return None
         tokens = self._is_bare(user) and bool(self._reading.tokens(id))
-        found = self._account(user, self._reading.own_id(), self._reading.powers(), tokens)
-        return replace(found, entitlements=_entitlements(user))
+        found = self._account(user, self._reading.own_id(), tokens)
+        administers = self._reading.powers().administers(user.roles, user.groups)
+        traits = found.traits | ({Trait.ADMINISTRATOR} if administers else set())
+        return replace(found, entitlements=_entitlements(user), traits=traits)
 
     def login(self, person: Person) -> str:
         """The user name is what single sign-on is matched by. TeamCity ignores its case, so ours is always lower."""
@@ -108,13 +145,9 @@ class TeamCity:
 
     # --- observing ---
 
-    def _account(self, user: WholeUser, own: str, powers: Powers, has_tokens: bool) -> Account:
-        """Suspended is what can be seen to be: marked, and with every door shut."""
-        traits = {
-            Trait.OURSELVES: user.id == own,
-            Trait.GUEST: is_guest(user),
-            Trait.ADMINISTRATOR: powers.administers(user.roles, user.groups),
-        }
+    def _account(self, user: WholeUser, own: str, has_tokens: bool) -> Account:
+        """Suspended is what can be seen to be: marked, and with every door shut. ADMINISTRATOR comes from elsewhere."""
+        traits = {Trait.OURSELVES: user.id == own, Trait.GUEST: is_guest(user)}
         return Account(
             id=user.id,
             login=user.username.lower(),
@@ -129,13 +162,25 @@ class TeamCity:
         marked = self._settings.mark_property in user.properties
         return marked and not (user.roles or user.groups - {ALL_USERS} or user.has_password)
 
-    def _sweep_tokens(self, users: Sequence[WholeUser], calls: int) -> tuple[frozenset[str], Check]:
-        """Tokens are one call per user, so each observation asks a random few of those that look suspended: who has
-        one again is active again. Every suspended account has its turn within a few observations."""
-        bare = [user.id for user in users if self._is_bare(user)]
-        asked = bare if len(bare) <= calls else random.sample(bare, calls)
-        found = frozenset(id for id in asked if self._reading.tokens(id))
-        return found, Check("tokens", True, f"tokens of {len(asked)} of {len(bare)} suspended accounts looked at")
+
+def _administers(user: WholeUser, args: Mapping[str, Any]) -> bool:
+    """As `Powers.administers`, by what it has found out."""
+    everywhere = {role for role, scope in user.roles if scope == EVERYWHERE}
+    return not everywhere.isdisjoint(args["roles"]) or not user.groups.isdisjoint(args["groups"])
+
+
+def _plain(account: Account) -> Mapping[str, Any]:
+    """An account that another worker says the last word about."""
+    return {**asdict(account), "entitlements": [], "traits": sorted(account.traits)}
+
+
+def _account(plain: Mapping[str, Any]) -> Account:
+    return Account(**{**plain, "entitlements": frozenset(), "traits": frozenset(map(Trait, plain["traits"]))})
+
+
+def _handfuls(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    for start in range(0, len(rows), TOGETHER):
+        yield rows[start : start + TOGETHER]
 
 
 def _entitlements(user: WholeUser) -> frozenset[Entitlement]:

@@ -71,6 +71,12 @@ class Powers:
         through = ((r.roleId, r.scope) for group in above for r in group.roles.role)
         return any(s == EVERYWHERE and SYSTEM_ADMIN in self.contained(r) for r, s in (*roles, *through))
 
+    def administering(self) -> tuple[list[str], list[str]]:
+        """The roles that make an administrator of whoever has them everywhere, and the groups that make one of their
+        members."""
+        roles = [role for role in sorted({*self.roles, SYSTEM_ADMIN}) if SYSTEM_ADMIN in self.contained(role)]
+        return roles, [key for key in sorted(self.groups) if self.administers((), [key])]
+
     def catalogue(self, projects: Iterable[str]) -> tuple[CatalogueItem, ...]:
         """Names are ids throughout: role ids, group keys and scopes are what a policy says."""
         scopes = [EVERYWHERE, *(f"p:{id}" for id in sorted({*projects, ROOT}))]

@@ -1,0 +1,343 @@
+"""Reads a source or a target whole into the mirror, or leaves everything as it was and says why.
+
+A read is begun, its parts are done by as many workers as there are, and one of them closes it: the certificate, and one
+transaction that makes it current. A worker that is killed loses nothing but the part that it was at.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from worker.core.policy import attributes_asked, groups_asked
+from worker.core.render import counted
+from worker.errors import Lost, Moved, Paused, Refused, TrueupError, Unavailable, Unknown
+from worker.flows import certificate, departures
+from worker.flows.site import Site
+from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
+from worker.store import installations, leases, mirror, parts, people
+from worker.store.parts import Claim
+
+READERS = 4  # parts that a read in a terminal does at the same time
+ROUNDS = 3  # how often what moved while it was read is read from the start
+HEARTBEAT = parts.CLAIM.total_seconds() / 4
+LOOK_AGAIN = 0.2  # seconds, while others do the last parts of our read
+_RESUMABLE = (Unavailable, Unknown)  # the part is as it was, and may be tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A certified read that has become current, and what it counted."""
+
+    connector: str
+    snapshot_id: uuid.UUID
+    counts: Mapping[str, int]
+
+
+# --- all of it at once -----------------------------------------------------------------------------------------------
+
+
+def read(site: Site, name: str, *, accept_counts: bool = False) -> Read:
+    """Begin, all parts, close, here and now. `accept_counts`: a human looks at the counts, so that it may have shrunk.
+
+    Raises whatever stopped it; then nothing became current, and whoever it concerns loses nothing.
+    """
+    for _ in range(ROUNDS - 1):
+        try:
+            return _read_once(site, name, accept_counts)
+        except Moved:
+            continue
+    return _read_once(site, name, accept_counts)
+
+
+def _read_once(site: Site, name: str, accept_counts: bool) -> Read:
+    snapshot_id = begin(site, name)
+    try:
+        while not work(site, snapshot_id, lambda: False, at_once=READERS):
+            site.refuse_if_paused(name)
+            site.stopped.wait(LOOK_AGAIN)
+        found = close(site, snapshot_id, accept_counts=accept_counts)
+        if found is None:
+            raise Lost(f"Another Trueup has taken over the read of {name}; run this again when it has ended.")
+        return found
+    except Lost:
+        raise
+    except TrueupError as error:  # what a worker would come back to: nobody comes back here
+        refuse(site, name, snapshot_id, error)
+        raise
+
+
+# --- begin -----------------------------------------------------------------------------------------------------------
+
+
+def begin(site: Site, name: str) -> uuid.UUID:
+    """Make sure of the installation, and write down what there is to read first.
+
+    An earlier read that nobody is at any more is set aside. Raises Refused while somebody is at one.
+    """
+    connector = _connector(site, name)
+    recognise(site, name, connector)
+    with site.begin() as session:
+        leases.turn(session, f"read {name}")
+        if parts.under_way(session, name):
+            raise Refused(f"Another Trueup is reading {name} just now; wait for it, then run this again.")
+        snapshot_id = mirror.start_snapshot(session, name, site.now())
+        parts.begin(session, snapshot_id, site.owner, _first_parts(site, name))
+    site.say(f"{'Reading' if name in site.sources else 'Observing'} {name}")
+    return snapshot_id
+
+
+def recognise(site: Site, name: str, connector: Source | Target) -> None:
+    """Pin the installation behind a connector at first use, and refuse another one afterwards."""
+    instance = connector.instance()
+    with site.begin() as session:
+        if installations.pin(session, name, instance.id, instance.own_account, site.actor, site.now()):
+            site.record(session, site.event("installation pinned", {"connector": name, "instance": instance.id}))
+
+
+def _first_parts(site: Site, name: str) -> Sequence[Part]:
+    if name in site.targets:
+        return site.targets[name].parts()
+    return site.sources[name].parts(_wanted(site, name))
+
+
+def _wanted(site: Site, name: str) -> Wanted:
+    """The groups that rules ask about, those to be seen, and whatever the settings add; and the rules' attributes."""
+    rules = site.loaded.rules
+    asked = groups_asked(rules).get(name, frozenset())
+    return Wanted(asked | frozenset(site.loaded.settings.must_see_of(name).groups), attributes_asked(rules))
+
+
+def _connector(site: Site, name: str) -> Source | Target:
+    return site.sources[name] if name in site.sources else site.targets[name]
+
+
+# --- work ------------------------------------------------------------------------------------------------------------
+
+
+def work(site: Site, snapshot_id: uuid.UUID, until: Callable[[], bool], *, at_once: int = 1) -> bool:
+    """Do parts of a read, several at once if so told, until `until()` or there is none that nobody is at. Whether all
+    are done, so that the read can be closed.
+
+    Raises Refused once the read has come to nothing. Unavailable and Paused leave it as far as it is, for whoever goes
+    on with it; anything else ends it, and so does a part that has failed often enough.
+    """
+    name, certified = _open(site, snapshot_id)
+    if certified:
+        return True
+    try:
+        with _held(site, snapshot_id):
+            _work(site, name, snapshot_id, until, at_once)
+        with site.begin() as session:
+            remaining, worn_out = parts.remaining(session, snapshot_id), parts.worn_out(session, snapshot_id)
+        if worn_out:
+            raise Unavailable(worn_out)
+        return not (remaining.waiting or remaining.claimed)
+    except TrueupError as error:
+        _end_unless_resumable(site, name, snapshot_id, error)
+        raise
+
+
+def _work(site: Site, name: str, snapshot_id: uuid.UUID, until: Callable[[], bool], at_once: int) -> None:
+    under_way: set[Future[None]] = set()
+    with _threads(site, at_once) as threads:
+        while True:
+            for claim in [] if until() else _claimed(site, snapshot_id, at_once - len(under_way)):
+                under_way.add(threads.submit(_do, site, name, claim))
+            if not under_way:
+                return
+            ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for one in ended:
+                one.result()
+
+
+def _claimed(site: Site, snapshot_id: uuid.UUID, most: int) -> list[Claim]:
+    with site.begin() as session:
+        return parts.claim(session, snapshot_id, site.owner, most)
+
+
+def _do(site: Site, name: str, claim: Claim) -> None:
+    """Read one part. Its rows, what follows from it and its being done are one transaction."""
+    with _handed_back(site, claim):
+        piece = _connector(site, name).read(claim.part)
+        with site.begin() as session:
+            mirror.open_read(session, claim.snapshot_id, name)
+            if not parts.finish(session, claim, piece.facts):
+                return  # we were too slow, and it is somebody else's
+            _stage(session, claim.snapshot_id, name, piece)
+            parts.add(session, claim.snapshot_id, site.owner, piece.parts)
+
+
+def _stage(session: Session, snapshot_id: uuid.UUID, name: str, piece: Piece) -> None:
+    for page in piece.pages:
+        if isinstance(page, SourcePage):
+            mirror.stage_source(session, snapshot_id, name, page)
+        else:
+            mirror.stage_target(session, snapshot_id, name, page)
+
+
+@contextmanager
+def _handed_back(site: Site, claim: Claim) -> Iterator[None]:
+    """What could not be done just now is for whoever comes next. A pause is no failure of it."""
+    try:
+        yield
+    except Moved:
+        raise
+    except _RESUMABLE as error:
+        with site.begin() as session:
+            parts.hand_back(session, claim, None if isinstance(error, Paused) else str(error))
+        raise
+
+
+@contextmanager
+def _held(site: Site, snapshot_id: uuid.UUID) -> Iterator[None]:
+    """Our claims on a read last as long as we are at it."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(HEARTBEAT):
+            try:
+                with site.begin() as session:
+                    parts.renew(session, snapshot_id, site.owner)
+            except (Unavailable, Unknown):
+                continue  # the work itself meets the same trouble, and a claim that was not renewed writes nothing
+
+    heart = threading.Thread(target=renew, name=f"claims on {snapshot_id}", daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
+
+
+@contextmanager
+def _threads(site: Site, number: int) -> Iterator[ThreadPoolExecutor]:
+    """Ctrl-C ends every one of them before its next vendor call."""
+    try:
+        with ThreadPoolExecutor(number) as threads:
+            try:
+                yield threads
+            except KeyboardInterrupt:
+                site.stopped.set()
+                raise
+    except KeyboardInterrupt:
+        site.stopped.clear()  # they have ended, and this site may be asked for something else
+        raise
+
+
+# --- close -----------------------------------------------------------------------------------------------------------
+
+
+def close(site: Site, snapshot_id: uuid.UUID, *, accept_counts: bool = False) -> Read | None:
+    """What only the whole of a read can tell, the certificate, and the transaction that makes it current.
+
+    One worker does it: None while another is at it, or parts remain. A read that has been closed is returned as it is.
+    """
+    name, certified = _open(site, snapshot_id)
+    if certified:
+        return certified
+    with site.begin() as session:
+        claim = parts.claim_end(session, snapshot_id, site.owner)
+        worn_out = parts.worn_out(session, snapshot_id)
+    try:
+        if worn_out:
+            raise Unavailable(worn_out)
+        if claim is None:
+            return None
+        with _held(site, snapshot_id), _handed_back(site, claim):
+            return _close(site, name, claim, accept_counts)
+    except Lost:
+        return None
+    except TrueupError as error:
+        _end_unless_resumable(site, name, snapshot_id, error)
+        raise
+
+
+def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
+    if not claim.facts:
+        _finish(site, name, claim)
+    checks = certificate.checks(site, name, claim.snapshot_id, accept_counts)
+    certificate.refuse_failed(name, checks)
+    new = 0
+    with site.begin() as session:
+        mirror.open_read(session, claim.snapshot_id, name)
+        _keep(session, claim)
+        if name in site.sources:
+            mirror.merge_source(session, claim.snapshot_id, site.now())
+            new = people.ensure_people(session, name, site.now())
+            events = departures.remark(site, session, name)
+        else:
+            mirror.merge_target(session, claim.snapshot_id, site.now())
+            events = []
+        counts = mirror.counts(session, name)
+        side, kind = ("source", "source read") if name in site.sources else ("target", "target observed")
+        facts = {side: name, "snapshot": claim.snapshot_id, "counts": counts}
+        site.record(session, *events, site.event(kind, facts))
+    site.say(_summary(site, name, counts, new))
+    return Read(name, claim.snapshot_id, counts)
+
+
+def _finish(site: Site, name: str, claim: Claim) -> None:
+    """The connector's own word on the whole; staged once, whoever closes the read in the end."""
+    with site.begin() as session:
+        mirror.refuse_lost_rows(session, claim.snapshot_id)
+        whole = Whole(
+            parts.done(session, claim.snapshot_id),
+            mirror.staged_counts(session, claim.snapshot_id),
+            mirror.strangers(session, claim.snapshot_id),
+        )
+    piece = _connector(site, name).finish(whole)
+    with site.begin() as session:
+        mirror.open_read(session, claim.snapshot_id, name)
+        _keep(session, claim)
+        _stage(session, claim.snapshot_id, name, piece)
+
+
+def _keep(session: Session, claim: Claim) -> None:
+    if not parts.note(session, claim, {"finished": True}):
+        raise Lost("Another worker has taken over the end of this read.")
+
+
+def _summary(site: Site, name: str, counts: Mapping[str, int], new: int) -> str:
+    if name in site.sources:
+        return f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}"
+    accounts = counted(counts.get("accounts", 0), "account")
+    return f"{name}: {accounts}, {counted(counts.get('holdings', 0), 'direct entitlement')}"
+
+
+# --- how it ended ----------------------------------------------------------------------------------------------------
+
+
+def refuse(site: Site, name: str, snapshot_id: uuid.UUID, error: TrueupError) -> None:
+    """Drop a read that failed, and put into the trail why; nothing if it has ended already."""
+    with site.begin() as session:
+        if mirror.discard_snapshot(session, snapshot_id, str(error)):
+            facts = {"connector": name, "error": type(error).__name__}
+            site.record(session, site.event("read refused", facts, personal={"message": str(error)}))
+
+
+def _end_unless_resumable(site: Site, name: str, snapshot_id: uuid.UUID, error: TrueupError) -> None:
+    if isinstance(error, _RESUMABLE) and not isinstance(error, Moved):
+        with site.begin() as session:
+            if isinstance(error, Paused) or parts.worn_out(session, snapshot_id) is None:
+                return
+    refuse(site, name, snapshot_id, error)
+
+
+def _open(site: Site, snapshot_id: uuid.UUID) -> tuple[str, Read | None]:
+    """The connector of a read, and the read when it has been closed. Raises Refused when it came to nothing."""
+    with site.begin() as session:
+        found = mirror.snapshot(session, snapshot_id)
+    if found is None:
+        raise Refused(f"There is no read {snapshot_id}.")
+    if found.failure:
+        raise Refused(f"{found.title} came to nothing: {found.failure}")
+    closed = Read(found.connector, snapshot_id, found.counts) if found.certified_at else None
+    return found.connector, closed
