@@ -20,6 +20,7 @@ from sqlalchemy import make_url
 
 from tests.conftest import Database, dsn
 from worker import embedded
+from worker.embedded.place import Account, make_ours
 from worker.errors import Refused, Unavailable
 
 START = "import sys, pathlib; from worker import embedded; embedded.start(pathlib.Path(sys.argv[1]))"
@@ -106,7 +107,8 @@ def test_a_killed_server_comes_back_with_every_committed_row(state: Path) -> Non
 def test_a_stale_pid_file_that_names_a_living_process_is_not_believed(state: Path) -> None:
     server = embedded.start(state)
     embedded.stop(state)
-    stranger = subprocess.Popen(["sleep", "60"], **embedded._place(state).account.identity)
+    data = (state / "data").stat()
+    stranger = subprocess.Popen(["sleep", "60"], **Account(data.st_uid, data.st_gid).identity)
     leftovers = (server.folder / "data" / "postmaster.pid", server.folder / "socket" / ".s.PGSQL.5432.lock")
     try:
         for leftover in leftovers:
@@ -236,10 +238,8 @@ def test_a_long_path_gets_its_socket_in_a_short_private_folder(state: Path) -> N
 def test_binaries_in_a_private_place_are_copied_to_where_the_server_gets_at_them(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs = embedded._Account.runs
-    monkeypatch.setattr(
-        embedded._Account, "runs", lambda self, path: "site-packages" not in path.parts and runs(self, path)
-    )
+    runs = Account.runs
+    monkeypatch.setattr(Account, "runs", lambda self, path: "site-packages" not in path.parts and runs(self, path))
     with embedded.running(state) as server:
         [(data, binary)] = ask(server.owner_url, "SELECT 1, version()")
         assert data == 1
@@ -267,7 +267,7 @@ def test_a_folder_of_somebody_else_is_refused(state: Path) -> None:
 def test_a_planted_symlink_is_refused_where_a_folder_of_ours_is_expected(state: Path) -> None:
     (state / "planted").symlink_to(state)
     with pytest.raises(Refused, match="is not a folder of this account"):
-        embedded._make_ours(state / "planted")
+        make_ours(state / "planted")
 
 
 def test_a_server_that_cannot_start_says_why_in_one_sentence(state: Path) -> None:
