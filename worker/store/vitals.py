@@ -17,7 +17,7 @@ _SECONDS = "extract(epoch FROM CAST(:now AS timestamptz) - {})"
 _STATEMENTS: Mapping[str, str] = {
     "runs": f"SELECT target, state, count(*) FROM run WHERE started_at > {_DAY} GROUP BY 1, 2",
     "run_closed_age": (
-        f"SELECT target, {_SECONDS.format('max(closed_at)')} FROM run WHERE state = 'closed' GROUP BY 1"
+        f"SELECT target, {_SECONDS.format('max(closed_at)')} FROM run WHERE state = 'closed' AND closed_at IS NOT NULL GROUP BY 1"
     ),
     "drift": "SELECT target, kind, count(*) FROM episode WHERE closed_at IS NULL GROUP BY 1, 2",
     "drift_urgent": "SELECT target, count(*) FROM episode WHERE closed_at IS NULL AND urgent GROUP BY 1",
