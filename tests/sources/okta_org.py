@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.reading import drained
 from worker.core.identity import Identity, SourceGroup
 from worker.ports import Check, Line, SourcePage, Wanted
 from worker.sandbox.company import Company, Employee, SourceGroupSpec
@@ -45,13 +46,13 @@ class Reading:
     """Everything that one pull brought, put together."""
 
     def __init__(self, pages: list[SourcePage]) -> None:
-        identities = [identity for page in pages for identity in page.identities]
+        stamped = [(page.stamps.get(i.id, ""), i) for page in pages for i in page.identities]
+        identities = [identity for _, identity in sorted(stamped, key=lambda one: one[0])]  # the newest last
         groups = [group for page in pages for group in page.groups]
         self.people: dict[str, Identity] = {identity.id: identity for identity in identities}
         self.groups: dict[str, SourceGroup] = {group.id: group for group in groups}
         self.memberships = [row for page in pages for row in page.memberships]
         self.checks: dict[str, Check] = {check.name: check for page in pages for check in page.checks}
-        assert len(self.people) == len(identities), "somebody was handed on twice"
         assert len(self.groups) == len(groups), "a group was handed on twice"
 
     def members(self, group: str) -> set[str]:
@@ -59,7 +60,7 @@ class Reading:
 
 
 def pull(source: OktaSource, *groups: str, attributes: frozenset[str] = frozenset()) -> Reading:
-    return Reading(list(source.read(Wanted(frozenset(groups), attributes))))
+    return Reading(drained(source, Wanted(frozenset(groups), attributes)))
 
 
 @contextmanager

@@ -143,14 +143,20 @@ def group(id: str) -> Entitlement:
     return Entitlement("group", id)
 
 
-def joined(pages: Iterator[TargetPage]) -> dict[str, Account]:
+def joined(read: Sequence[TargetPage]) -> dict[str, Account]:
     """All accounts of an observation with what they hold."""
-    read = list(pages)
     held: dict[str, set[Entitlement]] = {}
     for id, entitlement in (pair for page in read for pair in page.holdings):
         held.setdefault(id, set()).add(entitlement)
+    traits: dict[str, set[Trait]] = {}
+    for id, trait in (pair for page in read for pair in page.traits):
+        traits.setdefault(id, set()).add(trait)
     return {
-        account.id: replace(account, entitlements=frozenset(held.get(account.id, ())))
+        account.id: replace(
+            account,
+            entitlements=frozenset(held.get(account.id, ())),
+            traits=account.traits | traits.get(account.id, set()),
+        )
         for page in read
         for account in page.accounts
     }

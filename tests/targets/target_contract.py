@@ -15,6 +15,7 @@ from typing import ClassVar
 
 import pytest
 
+from tests.reading import observed_pages
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Denied, Paused, Refused, Rejected, TrueupError, Unknown
@@ -65,17 +66,24 @@ def observed(target: Target) -> tuple[dict[str, Account], dict[tuple[str, str], 
     """Accounts by id, with their entitlements joined as the store joins them; and the catalogue."""
     accounts: dict[str, Account] = {}
     holdings: dict[str, set[Entitlement]] = {}
+    traits: dict[str, set[Trait]] = {}
     catalogue: dict[tuple[str, str], CatalogueItem] = {}
-    for page in target.observe():
+    for page in observed_pages(target):
         for account in page.accounts:
             seen = accounts.get(account.id)
             accounts[account.id] = replace(account, traits=account.traits | seen.traits) if seen else account
         for id, held in page.holdings:
             holdings.setdefault(id, set()).add(held)
+        for id, trait in page.traits:
+            traits.setdefault(id, set()).add(trait)
         catalogue |= {(item.kind, item.id): item for item in page.catalogue}
         assert all(check.passed for check in page.checks)
-    joined = {id: replace(a, entitlements=frozenset(holdings.pop(id, ()))) for id, a in accounts.items()}
+    joined = {
+        id: replace(a, entitlements=frozenset(holdings.pop(id, ())), traits=a.traits | traits.pop(id, set()))
+        for id, a in accounts.items()
+    }
     assert not holdings, "a holding of an account that was not listed"
+    assert not traits, "a trait of an account that was not listed"
     return joined, catalogue
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tests.reading import observed_pages
 from tests.targets.looker_company import (
     ANN,
     connected,
@@ -188,21 +189,21 @@ def test_a_wrong_secret_is_denied_although_looker_says_not_found(
 ) -> None:
     monkeypatch.setenv("LOOKER_TEST_SECRET", "stale-secret")
     with connected(sandbox) as target, pytest.raises(Denied, match="client_secret") as caught:
-        list(target.observe())
+        observed_pages(target)
     assert "stale-secret" not in str(caught.value)
 
 
 def test_a_rotated_key_needs_no_restart(
     target: Looker, sandbox: LookerSandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    list(target.observe())
+    observed_pages(target)
     own = sandbox.instance.users[sandbox.own_account]
     own.keys.clear()
     id, secret = sandbox.add_key(sandbox.own_account)
     sandbox.expire_tokens()
     monkeypatch.setenv("LOOKER_TEST_ID", id)
     monkeypatch.setenv("LOOKER_TEST_SECRET", secret)
-    assert joined(target.observe())
+    assert joined(observed_pages(target))
 
 
 def test_connecting_sends_nothing_and_looks_no_secret_up(sandbox: LookerSandbox) -> None:
@@ -215,7 +216,7 @@ def test_connecting_sends_nothing_and_looks_no_secret_up(sandbox: LookerSandbox)
 
 
 def _observe(target: Looker) -> None:
-    list(target.observe())
+    observed_pages(target)
 
 
 def _disable(target: Looker) -> None:
@@ -255,7 +256,7 @@ def test_the_credentials_travel_in_the_body_of_the_login_and_nowhere_else(
 ) -> None:
     seen: list[Any] = []
     sandbox.observers.append(seen.append)
-    list(target.observe())
+    observed_pages(target)
     assert [e.path for e in seen if b"looker-secret" in e.request_body] == ["/api/4.0/login"]
     assert not [e for e in seen if "looker-secret" in f"{e.query} {e.request_headers}"]
 

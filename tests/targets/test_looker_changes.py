@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.reading import observed_pages
 from tests.targets.looker_company import (
     ANN,
     BOB,
@@ -522,7 +523,7 @@ def test_closed_groups_are_left_to_a_human(target: Looker, what: str, observed: 
     asked, text = MANUAL[what]
     account = seen(target, ANN)
     if observed:
-        list(target.observe())
+        observed_pages(target)
     assert text in " ".join(target.manual(account, asked))
 
 

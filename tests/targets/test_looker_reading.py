@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.reading import observed_pages
 from tests.targets.looker_company import (
     ANN,
     BOB,
@@ -59,29 +60,29 @@ TRAITS = {
 def test_each_account_holds_what_it_was_given_directly_and_nothing_that_comes_through_a_group(
     target: Looker,
 ) -> None:
-    accounts = joined(target.observe())
+    accounts = joined(observed_pages(target))
     assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
     assert len(accounts) == len(HOLDS) + 1  # ours
 
 
 @pytest.mark.parametrize("id", TRAITS)
 def test_traits_tell_special_accounts_apart(target: Looker, id: str) -> None:
-    assert joined(target.observe())[id].traits == TRAITS[id]
+    assert joined(observed_pages(target))[id].traits == TRAITS[id]
 
 
 def test_our_own_account_is_marked_as_ours(target: Looker, sandbox: LookerSandbox) -> None:
-    accounts = joined(target.observe())
+    accounts = joined(observed_pages(target))
     assert Trait.OURSELVES in accounts[sandbox.own_account].traits
     assert [id for id, a in accounts.items() if Trait.OURSELVES in a.traits] == [sandbox.own_account]
 
 
 @pytest.mark.parametrize("id", [ANN, BOB, CLEO, DORA, REPORTS, SUPPORT, EMBED, EVE, ROOT])
 def test_one_account_read_alone_is_the_same_as_in_the_whole(target: Looker, id: str) -> None:
-    assert seen(target, id) == joined(target.observe())[id]
+    assert seen(target, id) == joined(observed_pages(target))[id]
 
 
 def test_an_account_has_its_address_its_names_and_its_standing(target: Looker) -> None:
-    accounts = joined(target.observe())
+    accounts = joined(observed_pages(target))
     assert (accounts[ANN].login, accounts[ANN].email, accounts[ANN].active) == (*["Ann@acme.example"] * 2, True)
     assert accounts[ANN].profile == {"first_name": "Ann", "last_name": "Lee"}
     assert accounts[DORA].active is False
@@ -115,21 +116,21 @@ CATALOGUE = {
 
 @pytest.mark.parametrize(("kind", "name"), CATALOGUE, ids=" ".join)
 def test_the_catalogue_says_what_is_privileged_and_what_is_closed(target: Looker, kind: str, name: str) -> None:
-    catalogue = Catalogue(tuple(item for page in target.observe() for item in page.catalogue))
+    catalogue = Catalogue(tuple(item for page in observed_pages(target) for item in page.catalogue))
     [item] = catalogue.named(kind, name)
     assert (item.privileged, item.closed) == CATALOGUE[kind, name]
 
 
 def test_groups_that_lie_in_each_other_end_the_walk(target: Looker, sandbox: LookerSandbox) -> None:
     sandbox.instance.groups["14"].parents.add("15")
-    assert Trait.ADMINISTRATOR in joined(target.observe())[CLEO].traits
+    assert Trait.ADMINISTRATOR in joined(observed_pages(target))[CLEO].traits
 
 
 def test_everybody_is_an_administrator_where_all_users_carries_admin(target: Looker, sandbox: LookerSandbox) -> None:
     everybody = sandbox.instance.group_named("All Users")
     assert everybody is not None
     everybody.roles.add("2")
-    assert all(Trait.ADMINISTRATOR in account.traits for account in joined(target.observe()).values())
+    assert all(Trait.ADMINISTRATOR in account.traits for account in joined(observed_pages(target)).values())
 
 
 @pytest.mark.parametrize("counted", [True, False], ids=["with totals", "without totals"])
@@ -138,12 +139,12 @@ def test_pages_of_any_size_give_the_same_accounts(
     target: Looker, sandbox: LookerSandbox, cap: int, counted: bool
 ) -> None:
     sandbox.page_cap, sandbox.count_known = cap, counted
-    accounts = joined(target.observe())
+    accounts = joined(observed_pages(target))
     assert {id: set(accounts[id].entitlements) for id in HOLDS} == HOLDS
 
 
 def test_reading_takes_no_more_calls_than_pages_roles_and_groups(target: Looker, sandbox: LookerSandbox) -> None:
-    list(target.observe())
+    observed_pages(target)
     assert target.calls <= 1 + len(sandbox.instance.roles) + len(sandbox.instance.groups) + 5
 
 
@@ -166,7 +167,7 @@ class Restless:
 def test_a_list_that_moves_while_it_is_read_is_read_again(target: Looker, sandbox: LookerSandbox) -> None:
     sandbox.page_cap = 3
     restless = Restless(sandbox, times=2)
-    accounts = joined(target.observe())
+    accounts = joined(observed_pages(target))
     assert restless.done == 2
     assert set(accounts) == set(sandbox.instance.users)
 
@@ -175,13 +176,13 @@ def test_a_list_that_never_stands_still_is_unavailable(target: Looker, sandbox: 
     sandbox.page_cap = 3
     Restless(sandbox, times=1000)
     with pytest.raises(Unavailable, match="kept changing"):
-        list(target.observe())
+        observed_pages(target)
 
 
 def test_a_holder_who_is_in_no_list_of_users_is_no_certified_read(target: Looker, sandbox: LookerSandbox) -> None:
     fault = sandbox.break_("GET /api/4.0/roles/3/users", "misshapen", text='[{"id": "999"}]')
     with pytest.raises(Unavailable, match="not in the list of users"):
-        list(target.observe())
+        observed_pages(target)
     assert fault.fired == 3
 
 
@@ -192,7 +193,7 @@ def test_a_caller_without_the_admin_role_is_denied_and_reads_nobody_as_nameless(
         patch.setenv("LOOKER_TEST_ID", id)
         patch.setenv("LOOKER_TEST_SECRET", secret)
         with connected(sandbox) as target, pytest.raises(Denied, match="Admin role"):
-            list(target.observe())
+            observed_pages(target)
 
 
 USER_RECORD = {
@@ -210,7 +211,7 @@ def test_a_field_that_is_absent_is_hidden_from_us_and_not_empty(
     record = {name: value for name, value in USER_RECORD.items() if name != field}
     fault = sandbox.break_("GET /api/4.0/users", "misshapen", text=orjson.dumps([record]).decode())
     with pytest.raises(Denied, match=field):
-        list(target.observe())
+        observed_pages(target)
     assert fault.fired
 
 
@@ -219,7 +220,7 @@ def test_a_list_of_users_that_leaves_ourselves_out_is_not_whole(target: Looker, 
         sandbox.break_(route, "status", status=200, text="[]")
     fault = sandbox.break_("GET /api/4.0/users", "status", status=200, text=orjson.dumps([USER_RECORD]).decode())
     with pytest.raises(Unavailable, match=f"1: {sandbox.own_account}"):
-        list(target.observe())
+        observed_pages(target)
     assert fault.fired
 
 
@@ -231,7 +232,7 @@ def test_a_list_that_begins_to_be_paged_is_not_taken_for_whole(
     text = '[{"id": "2", "name": "Admin", "internal": false, "permission_set": null}]'
     fault = sandbox.break_(route, "status", status=200, text=text, headers=link)
     with pytest.raises(Misshapen, match="begun to page"):
-        list(target.observe())
+        observed_pages(target)
     assert fault.fired
 
 
@@ -277,7 +278,7 @@ def test_a_read_that_breaks_is_an_error_and_never_a_shorter_list(
     how, expected = FAULTS[fault]
     injected = sandbox.break_(route, **how)
     with pytest.raises(TrueupError) as caught:
-        list(target.observe())
+        observed_pages(target)
     assert injected.fired
     assert type(caught.value) is (AT_THE_LOGIN.get(fault, expected) if route == LOGIN else expected)
 
@@ -298,7 +299,7 @@ def test_one_account_that_cannot_be_read_is_an_error_and_not_absent(
 def test_an_answer_that_takes_too_long_is_unavailable(sandbox: LookerSandbox, route: str) -> None:
     slow = sandbox.break_(route, "slow", seconds=0.4)
     with connected(sandbox, timeout=0.1) as target, pytest.raises(Unavailable):
-        list(target.observe())
+        observed_pages(target)
     assert slow.fired
 
 
@@ -316,7 +317,7 @@ def test_an_empty_list_that_its_own_total_contradicts_is_no_list(
 ) -> None:
     fault = sandbox.break_(route, "misshapen", text="[]")
     with pytest.raises(EMPTIED[route]):
-        list(target.observe())
+        observed_pages(target)
     assert fault.fired
 
 
@@ -326,14 +327,14 @@ def test_what_passes_by_itself_is_waited_for(
     target: Looker, sandbox: LookerSandbox, route: str, retry: dict[str, str]
 ) -> None:
     fault = sandbox.break_(route, "status", status=429, headers=retry, times=2)
-    assert len(joined(target.observe())) == len(sandbox.instance.users)
+    assert len(joined(observed_pages(target))) == len(sandbox.instance.users)
     assert fault.fired == 2
 
 
 def test_a_token_that_looker_forgot_is_fetched_anew_once(target: Looker, sandbox: LookerSandbox) -> None:
-    list(target.observe())
+    observed_pages(target)
     sandbox.expire_tokens()
-    assert len(joined(target.observe())) == len(sandbox.instance.users)
+    assert len(joined(observed_pages(target))) == len(sandbox.instance.users)
 
 
 def test_a_deleted_role_in_the_middle_of_a_read_starts_it_again(target: Looker, sandbox: LookerSandbox) -> None:
@@ -345,10 +346,10 @@ def test_a_deleted_role_in_the_middle_of_a_read_starts_it_again(target: Looker, 
             del sandbox.instance.roles["4"]
 
     sandbox.observers.append(delete)
-    assert set(joined(target.observe())[DORA].entitlements) == {role("3")}
+    assert set(joined(observed_pages(target))[DORA].entitlements) == {role("3")}
 
 
 def test_a_company_of_nobody_but_ourselves_is_read() -> None:
     empty = LookerSandbox(company([]))
     with empty.serve(), connected(empty) as target:
-        assert set(joined(target.observe())) == {empty.own_account}
+        assert set(joined(observed_pages(target))) == {empty.own_account}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.reading import observed_pages
 from tests.targets.target_contract import observed
 from tests.targets.teamcity_company import ANA, BEN, CEM, DAN, MARK, OLD, company, connected, sandbox, target
 from worker.core.identity import Catalogue, Entitlement, Trait
@@ -217,7 +218,7 @@ def test_reading_takes_no_more_calls_than_pages_roles_and_groups(monkeypatch: py
         sandbox.set_property(user.id, MARK, "x")
     with sandbox.serve():
         target = connected(sandbox, monkeypatch, Line())
-        pages = list(target.observe())
+        pages = observed_pages(target)
         target.close()
     groups_and_roles = len(sandbox.state()["groups"]) + len(sandbox.state()["roles"])
     assert sandbox.reads.total() <= 6 + groups_and_roles

@@ -1,0 +1,74 @@
+"""A read of one connector from beginning to end without a store: every part, what follows from it, and the finish."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from worker.errors import Moved
+from worker.ports import Part, Source, SourcePage, Target, TargetPage, Wanted, Whole
+
+ROUNDS = 3
+
+
+def drained(source: Source, wanted: Wanted = Wanted()) -> list[SourcePage]:
+    """All pages of a source, as rows arrive in the store."""
+    return [page for page in _again_if_moved(source, wanted) if isinstance(page, SourcePage)]
+
+
+def observed_pages(target: Target) -> list[TargetPage]:
+    """The same of a target."""
+    return [page for page in _again_if_moved(target, None) if isinstance(page, TargetPage)]
+
+
+def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePage | TargetPage]:
+    for _ in range(ROUNDS - 1):
+        try:
+            return once(connector, wanted)
+        except Moved:
+            continue
+    return once(connector, wanted)
+
+
+def once(connector: Any, wanted: Wanted | None = None) -> list[SourcePage | TargetPage]:
+    """One round; every part and every fact passes through the database's form."""
+    waiting = deque(connector.parts() if wanted is None else connector.parts(wanted))
+    pages: list[SourcePage | TargetPage] = []
+    done: list[tuple[Part, Mapping[str, Any]]] = []
+    while waiting:
+        part = waiting.popleft()
+        stored = Part(part.kind, as_stored(part.args))
+        piece = connector.read(stored)
+        pages += piece.pages
+        waiting += piece.parts
+        done.append((stored, as_stored(piece.facts)))
+    piece = connector.finish(Whole(done, *_staged(pages)))
+    assert not piece.parts
+    return [*pages, *piece.pages]
+
+
+def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
+    stored: dict[str, Any] = orjson.loads(orjson.dumps(dict(values)))
+    return stored
+
+
+def _staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str]]:
+    """Each thing once, by noun; and ids that rows speak of and no list has."""
+    rows: dict[str, set[object]] = {}
+    spoken_of: set[str] = set()
+    for page in pages:
+        if isinstance(page, SourcePage):
+            rows.setdefault("identities", set()).update(one.id for one in page.identities)
+            rows.setdefault("groups", set()).update(one.id for one in page.groups)
+            rows.setdefault("memberships", set()).update(page.memberships)
+            spoken_of |= {id for _, id in page.memberships}
+        else:
+            rows.setdefault("accounts", set()).update(one.id for one in page.accounts)
+            rows.setdefault("holdings", set()).update(page.holdings)
+            rows.setdefault("catalogue", set()).update((item.kind, item.id) for item in page.catalogue)
+            spoken_of |= {id for id, _ in (*page.holdings, *page.traits)}
+    known = rows.get("identities", set()) | rows.get("accounts", set())
+    return {noun: len(found) for noun, found in rows.items() if found}, sorted(spoken_of - known)
