@@ -16,9 +16,10 @@ _DAY = "CAST(:now AS timestamptz) - interval '24 hours'"
 _SECONDS = "extract(epoch FROM CAST(:now AS timestamptz) - {})"
 _STATEMENTS: Mapping[str, str] = {
     "runs": f"SELECT target, state, count(*) FROM run WHERE started_at > {_DAY} GROUP BY 1, 2",
-    "run_closed_age": (
-        f"SELECT target, {_SECONDS.format('max(closed_at)')} FROM run WHERE state = 'closed' AND closed_at IS NOT NULL GROUP BY 1"
-    ),
+    "run_closed_age": f"""
+        SELECT target, {_SECONDS.format("max(closed_at)")} FROM run
+        WHERE state = 'closed' AND closed_at IS NOT NULL GROUP BY 1
+    """,
     "drift": "SELECT target, kind, count(*) FROM episode WHERE closed_at IS NULL GROUP BY 1, 2",
     "drift_urgent": "SELECT target, count(*) FROM episode WHERE closed_at IS NULL AND urgent GROUP BY 1",
     "drift_age": (
@@ -50,7 +51,7 @@ _STATEMENTS: Mapping[str, str] = {
     "changes_waiting": f"""
         SELECT change.cause = 'DEPARTED', count(*), {_SECONDS.format("min(run.started_at)")}
         FROM change JOIN run ON run.id = change.run_id
-        WHERE run.closed_at IS NULL AND change.state = 'open' GROUP BY 1
+        WHERE run.state = 'applying' AND coalesce(run.not_before, :now) <= :now AND change.state = 'open' GROUP BY 1
     """,
     "vendor_use": "SELECT connector, calls, throttled, waited_seconds FROM vendor_use",
     "jobs_failed": f"SELECT name, count(*) FROM job WHERE state = 'failed' AND finished_at > {_DAY} GROUP BY 1",
