@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 from tests.conftest import Database, dsn
+from tests.store.test_rights import MAY
 from worker import embedded
 from worker.errors import Misconfigured, Unavailable
 from worker.store import migrate, tables
@@ -47,14 +48,6 @@ def test_only_staging_is_unlogged(rows: Callable[[str], list[tuple[object, ...]]
     assert sorted(str(name) for (name,) in found) == [name for name in TABLES if name.startswith("staged_")]
 
 
-EXPECTED_RIGHTS = {
-    "entry": {"SELECT", "INSERT"},
-    "personal": {"SELECT", "INSERT", "DELETE"},
-    "head": {"SELECT", "INSERT", "UPDATE"},
-    "alembic_version": {"SELECT"},
-}
-
-
 @pytest.mark.parametrize("table", [*TABLES, "alembic_version"])
 def test_the_worker_may_do_what_it_must_and_nothing_else_with(
     rows: Callable[[str], list[tuple[object, ...]]], table: str
@@ -63,8 +56,7 @@ def test_the_worker_may_do_what_it_must_and_nothing_else_with(
         "SELECT privilege_type FROM information_schema.role_table_grants"
         f" WHERE grantee = 'trueup_worker' AND table_name = '{table}'"
     )
-    everyday = {"SELECT", "INSERT", "UPDATE", "DELETE"}
-    assert {right for (right,) in found} == EXPECTED_RIGHTS.get(table, everyday)
+    assert {right for (right,) in found} == {"SELECT", *MAY[table]}
 
 
 def test_an_empty_database_has_no_revision_and_a_migrated_one_the_head(empty_database: Database) -> None:
