@@ -49,12 +49,20 @@ _log: BoundLogger = structlog.wrap_logger(
 )
 
 
-def event(name: str, *, level: int = logging.INFO, **facts: Fact) -> None:
+def event(name: str, /, *, level: int = logging.INFO, **facts: Fact) -> None:
     """`logs.event("step ended", outcome="applied", step=row.id)`. Facts are ids, counts and words of ours."""
     _log.log(level, name, **{key: _plain(value) for key, value in facts.items()})
 
 
-def fault(name: str, **facts: Fact) -> None:
+def entry(kind: str, facts: Mapping[str, str | int]) -> None:
+    """The same for an entry of the audit trail, with its facts under the names that they have there."""
+    _log.info(kind, **{_RESERVED.get(key, key.replace(" ", "_")): value for key, value in facts.items()})
+
+
+_RESERVED = {"event": "event_", "level": "level_", "time": "time_"}
+
+
+def fault(name: str, /, **facts: Fact) -> None:
     """The same, with the error that is being handled and where it came from."""
     _log.error(name, exc_info=True, **{key: _plain(value) for key, value in facts.items()})
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlmodel import Session
 
+from worker import logs
 from worker.core.drift import Cause
 from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
@@ -31,12 +32,13 @@ from worker.errors import (
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END, LANE
-from worker.store import decisions, episodes, leases, mirror, people, runs
+from worker.store import decisions, episodes, leases, mirror, notices, people, runs
 from worker.store.leases import Held
 from worker.store.tables import ChangeRow, Run
 
 GIVING = frozenset({Operation.GRANT.value, Operation.CREATE.value, Operation.ENABLE.value})
 INTERRUPTED = "interrupted"
+FAILED = frozenset({o.value for o in (Outcome.FAILED, Outcome.REFUSED, Outcome.UNKNOWN)})
 DONE = frozenset({Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED})
 
 
@@ -252,7 +254,8 @@ class AccountWork:
         stop: TrueupError | None = None
         token = CALLS_END.set(self._held.ends)
         try:
-            made = self._target.apply(step)
+            with logs.bound(run=self._run.id, step=step_id, change=" ".join(step.tasks)):
+                made = self._target.apply(step)
         except Unknown as error:
             made = Made(Outcome.UNKNOWN, str(error))
         except (Misshapen, Misconfigured) as error:  # its read-back may have been the call that met a gateway
@@ -303,6 +306,8 @@ class AccountWork:
 
     def _end_in(self, session: Session, change_ids: Sequence[str], state: str, note: str) -> None:
         runs.set_states(session, change_ids, state, note)
+        if state in FAILED:
+            notices.change_failed(session, change_ids, self._site.now())
         for id in change_ids:
             self._changes[id].state = state
             if state in {o.value for o in DONE}:

@@ -17,11 +17,11 @@ from sqlmodel import Session
 
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
-from worker.errors import Lost, Moved, Paused, Refused, TrueupError, Unavailable, Unknown
+from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Refused, TrueupError, Unavailable, Unknown
 from worker.flows import certificate, departures
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
-from worker.store import installations, leases, mirror, parts, people
+from worker.store import installations, leases, mirror, notices, parts, people
 from worker.store.parts import Claim
 
 READERS = 4  # parts that a read in a terminal does at the same time
@@ -82,7 +82,12 @@ def begin(site: Site, name: str) -> uuid.UUID:
     An earlier read that nobody is at any more is set aside. Raises Refused while somebody is at one.
     """
     connector = _connector(site, name)
-    recognise(site, name, connector)
+    try:
+        recognise(site, name, connector)
+    except (Denied, Misshapen, Refused) as error:
+        with site.begin() as session:
+            notices.read_refused(session, name, str(error), site.now())
+        raise
     with site.begin() as session:
         leases.turn(session, f"read {name}")
         if parts.under_way(session, name):
@@ -320,6 +325,8 @@ def refuse(site: Site, name: str, snapshot_id: uuid.UUID, error: TrueupError) ->
     with site.begin() as session:
         if mirror.discard_snapshot(session, snapshot_id, str(error)):
             facts = {"connector": name, "error": type(error).__name__}
+            if not isinstance(error, Paused | Moved):
+                notices.read_refused(session, name, str(error), site.now())
             site.record(session, site.event("read refused", facts, personal={"message": str(error)}))
 
 

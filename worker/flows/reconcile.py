@@ -23,7 +23,7 @@ from worker.flows import guards
 from worker.flows.crowd import Crowd
 from worker.flows.site import Site, label_of
 from worker.ports import Target, Task
-from worker.store import decisions, episodes, governed, installations, leases, mirror, people, runs
+from worker.store import decisions, episodes, governed, installations, leases, mirror, notices, people, runs
 from worker.store.tables import Run
 
 
@@ -86,6 +86,8 @@ class _Pass:
         unmeant = guards.unmeant(self._site, self._name, self._catalogue)
         stopped = (*tripped(judged), *(u.sentence for u in policy.suspended), *unmeant)
         run = self._store(judged, plan, course, sentences, stopped)
+        notices.drift_found(self._session, self._name, self._now)
+        notices.plan_withheld(self._session, run.id, self._now)
         self._site.record(self._session, *self._events)
         prints = {c.drift.key: c.fingerprint(self._instance) for c in plan.changes}
         waived = sum(1 for d in plan.standing if d.key in self._waived)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlmodel import Session
 
+from worker import logs
 from worker.core.audit import Event
 from worker.core.identity import Person
 from worker.core.render import person_label
@@ -19,7 +20,7 @@ from worker.settings import Loaded
 from worker.store import chain, installations
 from worker.store.session import Store
 
-_NUDGES = "nudges"
+_EVENTS, _NUDGES = "events", "nudges"
 CLAIM = dt.timedelta(seconds=60)  # on one account: renewed before each step, and longer than any call of one may take
 
 
@@ -35,6 +36,10 @@ class Nudge:
     args: tuple[str, ...] = ()
 
 
+def _uncounted() -> None:
+    """No vendor is called."""
+
+
 def _unsent(_: Nudge) -> None:
     """Nobody is told; whoever asked does the work itself, or the next tick of a beat finds it."""
 
@@ -42,7 +47,8 @@ def _unsent(_: Nudge) -> None:
 @dataclass(frozen=True)
 class Site:
     """One Trueup at work. `actor` is who or what asked ("operator:ana", "schedule"); `owner` names this process in
-    leases; `say` shows progress to whoever waits; `send` takes a nudge to the workers."""
+    leases; `say` shows progress to whoever waits; `send` takes a nudge to the workers;
+    `count_calls` writes down what vendors were asked since it was last called."""
 
     loaded: Loaded
     store: Store
@@ -53,14 +59,18 @@ class Site:
     now: Callable[[], dt.datetime]
     say: Callable[[str], None] = field(default=_quiet)
     send: Callable[[Nudge], None] = field(default=_unsent)
+    count_calls: Callable[[], None] = field(default=_uncounted)
     claim: dt.timedelta = CLAIM
     stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """One transaction of the store. Nudges that were put into it leave when it has been committed, or never."""
+        """One transaction of the store. Once it has been committed, what it recorded is logged and its nudges leave; if
+        it never is, neither happens."""
         with self.store.begin() as session:
             yield session
+        for event in session.info.pop(_EVENTS, ()):
+            _log(event)
         for nudge in session.info.pop(_NUDGES, ()):
             self.send(nudge)
 
@@ -108,6 +118,20 @@ class Site:
         """Append to the audit chain; the last thing in a transaction, since it locks the chain's head to the end."""
         if events:
             chain.append_many(session, events)
+            session.info.setdefault(_EVENTS, []).extend(events)
+
+
+def _log(event: Event) -> None:
+    """The line for an entry of the trail: its facts name nobody, and what does is in the trail alone."""
+    facts = {"run": event.run_id, "person": event.person_id, **event.facts}
+    logs.entry(event.kind, {key: short for key, value in facts.items() if (short := _short(value)) is not None})
+
+
+def _short(value: object) -> str | int | None:
+    """Ids and counts; of what is larger than a line, the trail has the rest."""
+    if isinstance(value, list | tuple):
+        return " ".join(one for one in value if isinstance(one, str)) or None
+    return value if isinstance(value, int) or value is None else str(value)
 
 
 def label_of(person: Person) -> str:
