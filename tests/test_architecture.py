@@ -30,6 +30,7 @@ ROOMS = {
     "worker.settings": "settings",
     "worker.embedded": "embedded",
     "worker.broker": "broker",
+    "worker.budget": "budget",
     "worker.flows": "flows",
     "worker.wiring": "wiring",
     "worker.sandbox": "sandbox",
@@ -44,7 +45,7 @@ ROOMS = {
 }
 
 _LOW = "core errors ports references"
-_INSIDE = f"{_LOW} embedded flows logs private rest settings shelf store"
+_INSIDE = f"{_LOW} budget embedded flows logs private rest settings shelf store"
 # tasks | console | cli -> wiring -> flows -> (store | sources | targets, strangers to each other)
 # -> ports, rest -> core -> errors. `shelf` is the bare packages worker.sources and worker.targets, which say which
 # connectors there are; nobody imports a connector by name, so that adding one edits no file.
@@ -55,6 +56,7 @@ MAY_IMPORT = {
     "ports": "core errors",
     "references": "errors",
     "rest": "core errors ports references",
+    "budget": "core errors ports rest",
     "private": "errors",
     "logs": "core references",
     "notify": "core errors references",
@@ -99,6 +101,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "psycopg": {"store": EVERYTHING, "embedded": EVERYTHING},
     "pydantic": {"references settings sources targets flows console store": EVERYTHING},
     "pydantic_core": {"references settings": EVERYTHING},
+    "redis": {"budget": EVERYTHING, "broker": EVERYTHING},
     "requests": {"targets": EVERYTHING},
     "rfc8785": {"store": EVERYTHING},
     "rich": {"cli": EVERYTHING, "screen": EVERYTHING},
@@ -342,7 +345,7 @@ BAD: dict[str, tuple[Rule, str, str, str]] = {
         wrong_rooms, "worker.store.runs", "def f():\n    from worker.flows import apply", "imports worker.flows",
     ),
     "a flow knowing a connector": (
-        wrong_rooms, "worker.flows.pull", "from worker.sources.okta import connect", "imports worker.sources.okta",
+        wrong_rooms, "worker.flows.reading", "from worker.sources.okta import connect", "imports worker.sources.okta",
     ),
     "one connector borrowing from another": (
         wrong_rooms, "worker.targets.looker", "from worker.targets.teamcity import Grants", "strangers",
@@ -359,8 +362,10 @@ BAD: dict[str, tuple[Rule, str, str, str]] = {
     "the worker importing tasks": (wrong_rooms, "worker.cli", "import tasks.beat", "imports tasks.beat"),
     "a relative import": (wrong_rooms, "worker.core.plan", "from .identity import Person", "relatively"),
     "a room nobody has heard of": (wrong_rooms, "worker.attic", "import json", "no room"),
-    "SQL in a flow": (wrong_packages, "worker.flows.pull", "from sqlalchemy import text", "imports sqlalchemy"),
-    "a query in a flow": (wrong_packages, "worker.flows.pull", "from sqlmodel import select", "uses more of sqlmodel"),
+    "SQL in a flow": (wrong_packages, "worker.flows.reading", "from sqlalchemy import text", "imports sqlalchemy"),
+    "a query in a flow": (
+        wrong_packages, "worker.flows.reading", "from sqlmodel import select", "uses more of sqlmodel",
+    ),
     "a connector with a client of its own": (
         wrong_packages, "worker.sources.okta", "import httpx\nhttpx.get('https://x')", "uses more of httpx",
     ),

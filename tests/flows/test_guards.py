@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,11 @@ from worker.flows import links, passes, review, standstill
 from worker.flows.apply import apply, settle
 from worker.flows.check import check
 from worker.flows.crowd import gather
-from worker.flows.observe import observe
 from worker.flows.passes import Outlook
-from worker.flows.pull import pull
+from worker.flows.reading import read
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
-from worker.ports import Made, Outcome, SourcePage
+from worker.ports import Made, Outcome, Part, Piece, SourcePage
 from worker.store import episodes, leases, mirror, people, runs
 
 CREATING = {"create": "auto"}
@@ -197,7 +196,7 @@ def test_who_is_missing_from_the_lists_but_there_when_asked_for_by_id_was_not_lo
     with rig.open("enforce") as site:
         passes.plan(site)
         with pytest.raises(Refused, match="is missing from the lists, but there when asked for by id"):
-            pull(_forgetting(site, rig.okta_id(hoarder)), "okta")
+            read(_forgetting(site, rig.okta_id(hoarder)), "okta")
         assert rig.mutations() == []
 
 
@@ -211,10 +210,13 @@ def _forgetting(site: Site, id: str) -> Site:
         def __getattr__(self, name: str) -> Any:
             return getattr(self._source, name)
 
-        def read(self, wanted: Any) -> Iterator[SourcePage]:
-            for page in self._source.read(wanted):
-                people_ = [one for one in page.identities if one.id != id]
-                yield replace(page, identities=people_, memberships=[m for m in page.memberships if m[1] != id])
+        def read(self, part: Part) -> Piece:
+            piece: Piece = self._source.read(part)
+            return replace(piece, pages=[self._without(page) for page in piece.pages])
+
+        def _without(self, page: Any) -> SourcePage:
+            people_ = [one for one in page.identities if one.id != id]
+            return replace(page, identities=people_, memberships=[m for m in page.memberships if m[1] != id])
 
     forgetful: Any = Forgetful(site.sources["okta"])
     return replace(site, sources={"okta": forgetful})
@@ -306,7 +308,7 @@ def test_a_plan_from_reads_that_have_grown_too_old_is_not_applied(rig: Rig, site
 
 def test_a_plan_is_not_applied_once_the_target_was_read_again(rig: Rig, site: Site) -> None:
     plan = plan_of(passes.plan(site))
-    observe(site, "looker")
+    read(site, "looker")
     with pytest.raises(Refused, match="looker has been read again since this plan was made"):
         apply(site, plan.run_id)
     assert rig.mutations() == []

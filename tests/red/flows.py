@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.red.mutant import Mutant
 
-_APPLY, _EFFECTS, _GUARDS, _PULL = "flows/apply.py", "flows/effects.py", "flows/guards.py", "flows/pull.py"
+_APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
+_CERTIFICATE = "flows/certificate.py"
 _TEST = "flows/test_guards.py::test"
 
 MUTANTS = (
@@ -13,13 +14,14 @@ MUTANTS = (
     Mutant("a source needs a baseline too", _GUARDS, "for c in (*site.sources, target) if installations.baseline",
            "for c in (target,) if installations.baseline",
            f"{_TEST}_a_baseline_of_only_one_side_is_not_enough[of the target]"),
-    Mutant("a read that shrank is refused", _PULL, "fine = lost <= limits.above or lost <= was * share", "fine = True",
+    Mutant("a read that shrank is refused", _CERTIFICATE,
+           "fine = lost <= limits.above or lost <= was * share", "fine = True",
            f"{_TEST}_a_read_that_shows_far_less_than_the_last_one_is_refused_until_a_human_has_looked[people]"),
-    Mutant("a source shows its canaries", _PULL, 'Check("must_see", not missing,', 'Check("must_see", True,',
+    Mutant("a source shows its canaries", _CERTIFICATE, "people=wanted.people, groups=wanted.groups", "",
            f"{_TEST}_a_read_without_its_canaries_is_refused[people]"),
-    Mutant("a target shows its canaries", "flows/observe.py", 'Check("must_see", not missing,',
-           'Check("must_see", True,', f"{_TEST}_a_read_without_its_canaries_is_refused[accounts]"),
-    Mutant("who vanished is asked for by id", _PULL, "if source.person(id) is not None:", "if False:",
+    Mutant("a target shows its canaries", _CERTIFICATE, "accounts=wanted.accounts", "",
+           f"{_TEST}_a_read_without_its_canaries_is_refused[accounts]"),
+    Mutant("who vanished is asked for by id", _CERTIFICATE, "if source.person(id) is not None:", "if False:",
            f"{_TEST}_who_is_missing_from_the_lists_but_there_when_asked_for_by_id_was_not_lost"),
     Mutant("who was not read loses nothing", "flows/crowd.py", "if unread:", "if False:",
            f"{_TEST}_who_could_not_be_read_loses_nothing"),
@@ -56,7 +58,8 @@ MUTANTS = (
            f"{_TEST}_an_approval_is_void_when_the_drift_went_away_and_came_back"),
     Mutant("a waiver ends with its day", "store/decisions.py", ", Waiver.until > now)", ")",
            f"{_TEST}_a_waiver_that_is_over_holds_nothing"),
-    Mutant("a waiver ends with a departure", _PULL, "_end_waivers(session, remark.person_id, site.now())", "0",
+    Mutant("a waiver ends with a departure", "flows/departures.py",
+           "_end_waivers(session, one.person_id, site.now())", "0",
            f"{_TEST}_a_waiver_holds_until_its_day_and_ends_with_a_departure"),
     Mutant("a lease has one holder", "store/leases.py", " WHERE lease.expires_at <= clock_timestamp() RETURNING",
            " RETURNING",

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
+from tests.reading import drained, observed_pages
 from worker.core.correlation import Correlation, Known, correlate
 from worker.core.drift import Deserts, DriftKind, Terrain, find_drift
 from worker.core.identity import Account, Catalogue, Person, SourceGroup, Standing, Trait
 from worker.core.policy import attributes_asked, compile_policy, groups_asked
-from worker.ports import Target, TargetPage, Wanted
+from worker.ports import Target, Wanted
 from worker.settings import Loaded
 
 NOBODYS = {Trait.OURSELVES, Trait.SERVICE, Trait.SUPPORT, Trait.EMBED, Trait.GUEST}
@@ -24,7 +25,7 @@ def findings(loaded: Loaded, today: date) -> Iterator[Finding]:
     """Everything out of order, once for each change that it calls for; nobody has been linked to anything yet."""
     people, groups = _read(loaded)
     for name, settings in loaded.targets.items():
-        target = importlib.import_module(f"worker.targets.{name}").connect(name, settings, lambda: None)
+        target = importlib.import_module(f"worker.targets.{name}").connect(name, settings)
         try:
             yield from _Judgement(loaded, target, people, groups).findings(today)
         finally:
@@ -88,8 +89,8 @@ def _read(loaded: Loaded) -> tuple[dict[str, Person], list[SourceGroup]]:
     people: dict[str, Person] = {}
     groups: list[SourceGroup] = []
     memberships: dict[str, set[tuple[str, str]]] = {}
-    source = importlib.import_module("worker.sources.okta").connect("okta", loaded.sources["okta"], lambda: None)
-    for page in source.read(Wanted(groups_asked(loaded.rules)["okta"], attributes_asked(loaded.rules))):
+    source = importlib.import_module("worker.sources.okta").connect("okta", loaded.sources["okta"])
+    for page in drained(source, Wanted(groups_asked(loaded.rules)["okta"], attributes_asked(loaded.rules))):
         assert all(check.passed for check in page.checks)
         groups += page.groups
         people |= {i.id: Person(i.id, i.standing, (i,)) for i in page.identities}
@@ -101,12 +102,17 @@ def _read(loaded: Loaded) -> tuple[dict[str, Person], list[SourceGroup]]:
 
 def observed(target: Any) -> tuple[dict[str, Account], Catalogue]:
     """A target's accounts by id, whole, and its catalogue."""
-    pages: list[TargetPage] = list(target.observe())
+    pages = observed_pages(target)
     assert all(check.passed for page in pages for check in page.checks)
     held: dict[str, set[Any]] = {}
     for account_id, entitlement in (holding for page in pages for holding in page.holdings):
         held.setdefault(account_id, set()).add(entitlement)
+    traits: dict[str, set[Trait]] = {}
+    for account_id, trait in (shown for page in pages for shown in page.traits):
+        traits.setdefault(account_id, set()).add(trait)
     accounts = {
-        a.id: replace(a, entitlements=a.entitlements | held.get(a.id, set())) for page in pages for a in page.accounts
+        a.id: replace(a, entitlements=frozenset(held.get(a.id, ())), traits=a.traits | traits.get(a.id, set()))
+        for page in pages
+        for a in page.accounts
     }
     return accounts, Catalogue(tuple(item for page in pages for item in page.catalogue))
