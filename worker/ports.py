@@ -103,11 +103,21 @@ class Gauge:
     """What a vendor's answer says about its rate limit: calls allowed per window, what remains, seconds to the reset.
 
     `limit` 0 says that too many calls were under way at once: fewer at a time help, waiting for the window does not.
+    A negative one says nothing of a limit, only that nothing gets through until the reset (Retry-After).
     """
 
     limit: int
     remaining: int
     reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a type of vendor is assumed to bear from everybody together, until its own headers say something else: a
+    connector's module has one as `RATE`. `at_once` is how many calls of ours may be under way."""
+
+    per_minute: int
+    at_once: int = 8
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,11 @@ def _retry_after(response: httpx.Response) -> float | None:
         return None
 
 
+def _told_to_wait(response: httpx.Response) -> Gauge | None:
+    seconds = _retry_after(response) if response.status_code in (429, 503) else None
+    return None if seconds is None else Gauge(-1, 0, seconds)
+
+
 def _scrubbed(text: str, secrets: Collection[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, "[secret]") if secret else text
@@ -209,7 +214,8 @@ class Rest:
                 self.calls += 1
             request = self._client.stream(method, url, params=params, content=body, headers=sent, timeout=timeout)
             with request as response:
-                status, gauge = response.status_code, self._gauge(response.headers)
+                status = response.status_code
+                gauge = self._gauge(response.headers) or _told_to_wait(response)
                 content = self._body(response, call, CALLS_END.get() or time.monotonic() + PATIENCE * self._timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise self._unreachable(call, error) from error

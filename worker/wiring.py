@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from worker import embedded
-from worker.errors import Misconfigured
-from worker.flows.site import Site
-from worker.ports import Line, Source, Target
+from worker.budget import LONGEST_WAIT, Budget, Terms, tenant_of
+from worker.embedded import redis
+from worker.errors import Misconfigured, Unavailable, Unknown
+from worker.flows.site import Nudge, Site
+from worker.ports import Rate, Source, Target
+from worker.references import SecretReference
 from worker.settings import Installed, load
 from worker.settings.connectors import Side
-from worker.store import migrate
+from worker.settings.rates import Rates
+from worker.store import migrate, vendor_use
 from worker.store.owners import this_process
 from worker.store.session import Store
 
 DATABASE = "TRUEUP_DATABASE_URL"
 OWNER_DATABASE = "TRUEUP_OWNER_DATABASE_URL"
+REDIS = "TRUEUP_REDIS_URL"
+
+LOOK = 1.0  # seconds between two looks whether somebody has paused Trueup meanwhile
+# A server on this very machine is a sandbox, or somebody's who may set `rates`; nobody else's calls are kept waiting.
+_HERE = 60_000
+_UNSAID = Rate(300)  # of a connector whose module says nothing
 
 
 def utc_now() -> dt.datetime:
@@ -34,23 +46,38 @@ def open_site(
     actor: str,
     say: Callable[[str], None],
     now: Callable[[], dt.datetime] = utc_now,
+    send: Callable[[Nudge], None] = lambda _nudge: None,
+    longest_wait: float = LONGEST_WAIT,
 ) -> Iterator[Site]:
-    """A site for the settings at `path`, until the end of the block. Raises Misconfigured where something is amiss."""
+    """A site for the settings at `path`, until the end of the block. Raises Misconfigured where something is amiss.
+
+    `send` takes nudges to the workers; a call waits for its turn at a vendor for `longest_wait` seconds at most.
+    """
     loaded = load(path)
     with ExitStack() as stack:
         store = stack.enter_context(open_store())
-        site = Site(loaded, store, {}, {}, actor, this_process(), now, say)
-        yield connect(site, stack)
+        site = Site(loaded, store, {}, {}, actor, this_process(), now, say, send)
+        yield connect(site, stack, longest_wait)
 
 
-def connect(site: Site, stack: ExitStack) -> Site:
+def connect(site: Site, stack: ExitStack, longest_wait: float = LONGEST_WAIT) -> Site:
     """The same site with its connectors, which are closed with the stack. No vendor is called yet."""
     loaded = site.loaded
+    budget = Budget(known_redis(), site.say)
+    stack.callback(budget.close)
+    site = replace(site, count_calls=lambda: _count_calls(site, budget))
+    stack.callback(site.count_calls)
 
     def connected(side: Side, name: str, settings: Any) -> Any:
         module = Installed().module(side, settings.type)
+        terms = _terms(settings, getattr(module, "RATE", _UNSAID), loaded.settings.rates.get(name, Rates()))
+
+        def refuse() -> None:
+            site.refuse_if_paused(name)
+
+        line = budget.line(name, terms, refuse, lambda seconds: _sleep(seconds, site, refuse), longest_wait)
         try:
-            return module.connect(name, settings, Line(before=lambda _bucket: site.refuse_if_paused(name)))
+            return module.connect(name, settings, line)
         except Misconfigured as error:
             place = loaded.places.get(f"{side}.{name}", str(loaded.path))
             raise Misconfigured(f"{place}: {side}.{name}: {error}") from error
@@ -64,11 +91,69 @@ def connect(site: Site, stack: ExitStack) -> Site:
     return replace(site, sources=sources, targets=targets)
 
 
+def _terms(settings: Any, rate: Rate, ours: Rates) -> Terms:
+    """By what the connector is called. Everything behind one host is one tenant."""
+    url = getattr(settings, "url", settings.type)
+    assumed = _HERE if _is_here(url) else rate.per_minute
+    return Terms(tenant_of(settings.type, url), ours.per_minute or assumed, ours.share, ours.leavers, rate.at_once)
+
+
+def _is_here(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def _sleep(seconds: float, site: Site, refuse: Callable[[], None]) -> None:
+    """Waiting that a stop ends at once, and a pause within moments."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        if site.stopped.wait(min(left, LOOK)) or left > LOOK:
+            refuse()
+
+
+def _count_calls(site: Site, budget: Budget) -> None:
+    """Into the database, for everybody to see. Not worth failing for: the calls have been made."""
+    used = budget.used()
+    if not used:
+        return
+    try:
+        with site.begin() as session:
+            for connector, use in sorted(used.items()):
+                vendor_use.add(session, connector, use.calls, use.throttled, use.waited)
+    except (Unavailable, Unknown) as error:
+        site.say(f"How often vendors were called could not be written down: {error}")
+
+
+def known_redis() -> str | None:
+    """The Redis that the environment names; or the embedded one if it runs, beside an embedded database only."""
+    if url := named(REDIS):
+        return url
+    server = None if named(DATABASE) else redis.found()
+    return server.url if server else None
+
+
+def redis_url() -> str:
+    """As `known_redis`, for those who cannot do without one."""
+    url = known_redis()
+    if url is None:
+        raise Misconfigured(f"No Redis is running: set {REDIS} to one, or run `trueup up`, which brings its own.")
+    return url
+
+
+def named(variable: str) -> str | None:
+    """The address in an environment variable, or in the file that <variable>_FILE names; None where there is none."""
+    url, file = os.environ.get(variable), os.environ.get(f"{variable}_FILE")
+    if url and file:
+        raise Misconfigured(f"{variable} and {variable}_FILE are both set; keep the one that is meant.")
+    if file:
+        return SecretReference(f"${{file:{file}}}").reveal()
+    return url or None
+
+
 @contextmanager
 def open_store() -> Iterator[Store]:
     """The database that the environment names, or the embedded one; at the right revision."""
     with database() as (worker_url, owner_url):
-        if DATABASE not in os.environ and migrate.current(owner_url) is None:
+        if named(DATABASE) is None and migrate.current(owner_url) is None:
             migrate.upgrade(owner_url)  # our own, brand-new: there is nobody to ask and nothing to lose
         store = Store(worker_url)
         try:
@@ -82,9 +167,8 @@ def open_store() -> Iterator[Store]:
 @contextmanager
 def database() -> Iterator[tuple[str, str]]:
     """(worker URL, owner URL). The owner's is needed for migrations only."""
-    url = os.environ.get(DATABASE)
-    if url:
-        yield url, os.environ.get(OWNER_DATABASE, "")
+    if url := named(DATABASE):
+        yield url, named(OWNER_DATABASE) or ""
         return
     with embedded.running() as server:
         yield server.worker_url, server.owner_url
@@ -112,7 +196,7 @@ class DatabaseStatus:
 def database_status() -> DatabaseStatus:
     """Where the database stands. Raises Unavailable when it cannot be reached."""
     with database() as (worker_url, _):
-        found, place = migrate.current(worker_url), "real" if DATABASE in os.environ else "embedded"
+        found, place = migrate.current(worker_url), "real" if named(DATABASE) else "embedded"
     if found == migrate.head():
         return DatabaseStatus(True, f"The {place} database is at revision {found}, as it should be.")
     if not found and place == "embedded":

@@ -175,8 +175,9 @@ class _Reading:
         for index, freeze in enumerate(settings.freezes):
             for place, name in enumerate(freeze.targets):
                 self._declared(("freezes", index, "targets", place), name, targets, "target")
-        for name in settings.must_see:
-            self._declared(("must_see", name), name, sources + targets, "source or target")
+        for section in ("must_see", "rates"):
+            for name in getattr(settings, section):
+                self._declared((section, name), name, sources + targets, "source or target")
         self._check_trust()
         self._check_canaries()
 

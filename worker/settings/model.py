@@ -21,6 +21,7 @@ from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
 from worker.core.windows import Closed, closed
 from worker.settings.notify import Notify
+from worker.settings.rates import Rates
 from worker.settings.schedule import Schedule, zone_of
 from worker.settings.sections import Duration, Name, OneOrMany, Section, Share, Text, Zone
 from worker.settings.windows import Freeze, Window
@@ -312,6 +313,7 @@ class Settings(Section):
     approvals: Approvals = Approvals()
     notify: Notify = Notify()
     schedule: Schedule = Schedule()
+    rates: dict[Name, Rates] = Field(default={}, description="by source or target: how much it may be called")
     windows: dict[Name, tuple[Window, ...]] = Field(
         default={}, description="by target: when changes may be applied; always, where none is given"
     )

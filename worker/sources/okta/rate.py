@@ -36,4 +36,7 @@ def window(headers: httpx.Headers) -> Gauge | None:
         return None
     sent = email.utils.parsedate_tz(headers.get("date", ""))
     now = email.utils.mktime_tz(sent) if sent else time.time()
-    return Gauge(limit, remaining, max(0.0, reset - now + 1))
+    try:
+        return Gauge(limit, remaining, max(0.0, reset - now + 1))
+    except OverflowError:  # a reset that no clock will ever show
+        return None

@@ -1,6 +1,10 @@
 """TeamCity as a target: accounts, roles in projects or everywhere, and groups, over its REST API."""
 
+from worker.ports import Rate
 from worker.targets.teamcity.connector import TeamCity, connect
 from worker.targets.teamcity.settings import Grants, Settings
 
-__all__ = ["Grants", "Settings", "TeamCity", "connect"]
+__all__ = ["RATE", "Grants", "Settings", "TeamCity", "connect"]
+
+# TeamCity declares none, but asks not to be polled hard: each call takes a thread of the server that people build with.
+RATE = Rate(600, at_once=6)
