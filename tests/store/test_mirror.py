@@ -137,6 +137,37 @@ def test_traits_and_entitlements_from_several_pages_are_joined(store: Store) -> 
     assert account.entitlements == {ROLE}
 
 
+def test_traits_that_other_pages_give_are_united_and_written_once(store: Store, rows: Rows) -> None:
+    given = ((SEVEN.id, Trait.ADMINISTRATOR), (EIGHT.id, Trait.SERVICE), (SEVEN.id, Trait.ADMINISTRATOR))
+    pages = (TargetPage(traits=given), ACCOUNTS, TargetPage((EIGHT,)))
+    observed(store, *pages)
+    assert [account.traits for account in accounts(store)] == [
+        {Trait.ADMINISTRATOR},
+        {Trait.SERVICE, Trait.OURSELVES},
+    ]
+    assert observed(store, *pages, at=NOW + HOUR) == Merged(0, 0)
+    assert rows("SELECT count(*) FROM staged_trait") == [(0,)]
+
+
+def test_of_two_records_of_a_person_the_newer_counts_whatever_came_first(store: Store) -> None:
+    left = replace(ANA, standing=Standing.DEPARTED, status="DEPROVISIONED")
+    old, new = SourcePage((ANA,), stamps={"u1": "2026-01-01"}), SourcePage((left,), stamps={"u1": "2026-01-02"})
+    for hour, pages in enumerate([(old, new), (new, old), (SourcePage((ANA,)), new)]):
+        pulled(store, *pages, SourcePage((BO,)), at=NOW + hour * HOUR)
+        assert identities(store) == [left, BO]
+
+
+def test_ids_that_rows_speak_of_and_no_list_has_are_strangers(store: Store) -> None:
+    read = staged(store, PEOPLE, SourcePage(memberships=(("g1", "u9"), ("g2", "u9"), ("g1", "u2"), ("g1", "u10"))))
+    with store.begin() as session:
+        assert mirror.strangers(session, read) == ["u10", "u9"]
+        other = mirror.start_snapshot(session, "looker", NOW)
+        of_nobody = TargetPage(holdings=(("99", ROLE),), traits=(("98", Trait.ADMINISTRATOR),))
+        for page in (ACCOUNTS, of_nobody):
+            mirror.stage_target(session, other, "looker", page)
+        assert mirror.strangers(session, other) == ["98", "99"]
+
+
 @pytest.mark.parametrize("odd", ["nul \0", "half a pair \ud83d", "\udfff"])
 def test_text_that_cannot_be_stored_is_marked_and_stops_nobody(store: Store, odd: str) -> None:
     pulled(store, SourcePage((someone(displayName=odd), BO)))
@@ -211,6 +242,12 @@ def test_the_same_thing_on_two_pages_counts_once(store: Store) -> None:
 # --- whole or not at all ---------------------------------------------------------------------------------------------
 
 CONTRADICTIONS: dict[str, Callable[[Store], object]] = {
+    "a person, equally new": lambda store: pulled(
+        store,
+        SourcePage((ANA,), stamps={"u1": "2026"}),
+        SourcePage((someone("u1"),), stamps={"u1": "2026"}),
+        at=NOW + HOUR,
+    ),
     "a person": lambda store: pulled(store, PEOPLE, SourcePage((someone("u1"),)), at=NOW + HOUR),
     "a group": lambda store: pulled(
         store, PEOPLE, SourcePage(groups=(SourceGroup("okta", "g1", "Other", "", 2),)), at=NOW + HOUR
