@@ -16,7 +16,7 @@ import pytest
 from sqlmodel import Session
 
 from tests.conftest import Database, dsn
-from worker.core.audit import ERASED, Event
+from worker.core.audit import ERASED, Event, Verdict
 from worker.errors import Refused
 from worker.store import chain
 from worker.store.session import Store
@@ -331,6 +331,25 @@ def test_it_shows_when(written: Store, fresh_database: Database, how: str) -> No
     assert words in verdict.what
     assert verdict.first_bad == first_bad
     assert verdict.checked < max(first_bad, 1)
+    in_pieces = piece_by_piece(written)[-1]
+    assert (in_pieces.ok, in_pieces.first_bad) == (False, first_bad)
+
+
+def piece_by_piece(store: Store) -> list[Verdict]:
+    """The chain verified two entries at a time, as a worker does it with thousands."""
+    verdicts: list[Verdict] = []
+    after = (0, "")
+    while not verdicts or (verdicts[-1].ok and verdicts[-1].beyond):
+        with store.begin() as session:
+            verdicts.append(chain.verify(session, after=after, most=2))
+        after = (verdicts[-1].checked, verdicts[-1].head)
+    return verdicts
+
+
+def test_in_pieces_a_chain_is_looked_at_to_its_end(written: Store) -> None:
+    assert [(v.ok, v.checked, v.beyond) for v in piece_by_piece(written)] == [
+        (True, 2, True), (True, 4, True), (True, 6, True), (True, 6, False),
+    ]  # fmt: skip
 
 
 def test_a_sound_chain_verifies_and_gives_its_last_digest(written: Store, rows: Rows) -> None:

@@ -56,7 +56,8 @@ class AuditEntry:
 class Verdict:
     """What came of verifying a stream: `checked` entries are sound, up to `first_bad`, of which `what` is wrong.
 
-    `head` is the digest of the last sound entry. Kept outside the database, it shows a later cut or rewrite.
+    `head` is the digest of the last sound entry. Kept outside the database, it shows a later cut or rewrite. `beyond`:
+    there may be more entries, which were not asked about.
     """
 
     ok: bool
@@ -65,6 +66,7 @@ class Verdict:
     first_bad: int | None = None
     what: str = ""
     erased: int = 0
+    beyond: bool = False
 
 
 def commitment(salt: str, value: str) -> str:
@@ -158,10 +160,10 @@ def _key(key: object) -> str:
 class Links:
     """Follows a stream's entries in order; `number`, `digest` and `said` are those of the last sound one."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, number: int = 0, digest: str = "") -> None:
         self.stream = stream
-        self.number = 0
-        self.digest = ""
+        self.number = number
+        self.digest = digest
         self.said: Mapping[str, Any] = {}
 
     def fault(self, number: int, stated: str, body: bytes, columns: Mapping[str, str]) -> str:

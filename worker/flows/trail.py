@@ -6,18 +6,19 @@ import datetime as dt
 import re
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from worker.core.audit import AuditEntry, Verdict
 from worker.core.findings import HANDLE
+from worker.core.notices import NoticeKind
 from worker.core.render import quoted
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Refused
 from worker.flows.links import find_person
 from worker.flows.site import Site
 from worker.private import writing
-from worker.store import chain, forgetting
+from worker.store import chain, forgetting, notices
 from worker.store.forgetting import Forgotten
 
 
@@ -51,6 +52,25 @@ def verify(site: Site, witness: str = "") -> Verdict:
         noted = (int(number), digest)
     with site.begin() as session:
         return chain.verify(session, witness=noted)
+
+
+PIECE = 20_000  # entries of a scheduled verification that are looked at in one go
+
+
+def verify_on(site: Site, progress: Mapping[str, Any]) -> dict[str, str] | None:
+    """Go on with a verification in pieces: `progress` is what the piece before returned ({} at the beginning). None at
+    the end. Raises Refused when the chain is broken, which is an entry and a notice."""
+    after = (int(progress.get("number", "0")), str(progress.get("digest", "")))
+    with site.begin() as session:
+        verdict = chain.verify(session, after=after, most=PIECE)
+        if verdict.ok:
+            return {"number": str(verdict.checked), "digest": verdict.head} if verdict.beyond else None
+        said = f"The audit chain is broken at entry {verdict.first_bad}: {verdict.what}."
+        key = f"{verdict.first_bad} {verdict.what}"
+        notices.notice(session, NoticeKind.CHAIN_BROKEN, key, said, site.now())
+        facts = {"first_bad": str(verdict.first_bad), "what": verdict.what}
+        site.record(session, site.event("chain found broken", facts))
+    raise Refused(f"{said} `trueup audit verify` shows it; docs/audit.md says what to do.")
 
 
 def export(site: Site, out: Path | None, *, reveal: bool) -> int:

@@ -184,20 +184,33 @@ _HEAD = """
 """
 _CHAIN = f"""
 SELECT {_HEAD}, number, digest, body, kind, at, run_id::text AS run, person_id::text AS person
-FROM entry WHERE stream = :stream ORDER BY number
+FROM entry WHERE stream = :stream AND number > :after ORDER BY number LIMIT CAST(:most AS bigint)
 """
-_WITHOUT_ENTRIES = f"SELECT {_HEAD} WHERE NOT EXISTS (SELECT 1 FROM entry WHERE stream = :stream)"
+_BEFORE_ALL = -(2**62)  # an entry that somebody put before the first is looked at too
+_WITHOUT_ENTRIES = f"""
+SELECT {_HEAD} WHERE NOT EXISTS (SELECT 1 FROM entry WHERE stream = :stream AND number > :after)
+"""
 
 
-def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None = None) -> Verdict:
-    """Recompute a stream from its beginning. `witness` is a number and digest noted earlier, elsewhere.
+def verify(
+    session: Session,
+    stream: str = MAIN,
+    witness: tuple[int, str] | None = None,
+    *,
+    after: tuple[int, str] = (0, ""),
+    most: int | None = None,
+) -> Verdict:
+    """Recompute a stream from its beginning. `witness` is a number and digest noted earlier, elsewhere. In pieces:
+    `after` are number and digest of the last sound entry, and at `most` so many more are looked at.
 
     Without a witness, a chain whose end was cut off, or which was rewritten as a whole by the owner of the tables,
     verifies: nothing inside the database can show it.
     """
-    links, erased, end = Links(stream), 0, None
+    links, erased, end = Links(stream, *after), 0, None
     forgotten = _Forgotten(session, stream)
-    with closing(streamed(session, _CHAIN, {"stream": stream})) as batches:
+    with closing(
+        streamed(session, _CHAIN, {"stream": stream, "after": after[0] or _BEFORE_ALL, "most": most})
+    ) as batches:
         for rows in batches:
             end = rows[-1]
             linked, bad, what = _linked(links, rows, witness)
@@ -210,10 +223,12 @@ def verify(session: Session, stream: str = MAIN, witness: tuple[int, str] | None
                 erased += gone
             if what:
                 return Verdict(False, links.number, links.digest, bad, what, erased)
+    if most is not None and links.number - after[0] == most:
+        return Verdict(True, links.number, links.digest, erased=erased, beyond=True)
     if end is None:
-        end = session.execute(text(_WITHOUT_ENTRIES), {"stream": stream}).one_or_none()
-        if end is None:  # the first entry has just come
-            return verify(session, stream, witness)
+        end = session.execute(text(_WITHOUT_ENTRIES), place).one_or_none()
+        if end is None:  # the next entry has just come
+            return verify(session, stream, witness, after=after, most=most)
     what = _wrong_end(links, end, witness)
     return Verdict(not what, links.number, links.digest, links.number + 1 if what else None, what, erased)
 
