@@ -63,8 +63,10 @@ class Local:
             found = self._bucket(terms, bucket, now)
             found.limit = outcome.limit or found.limit
             found.tokens = min(found.tokens, outcome.remaining)
-            found.shut = max(found.shut, now + outcome.shut)
-            found.ordinary_shut = max(found.ordinary_shut, now + outcome.ordinary_shut)
+            if outcome.shut:
+                found.shut = max(found.shut, now + outcome.shut)
+            if outcome.ordinary_shut:
+                found.ordinary_shut = max(found.ordinary_shut, now + outcome.ordinary_shut)
 
     def _bucket(self, terms: Terms, bucket: str, now: float) -> _Bucket:
         """As it is now: filled up since it was last looked at."""

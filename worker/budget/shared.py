@@ -85,11 +85,15 @@ elseif answered and width < at_once then
   remember(crowd, 'width', exactly(math.min(at_once, width + 1 / width)))
 end
 if limit then remember(bucket, 'limit', exactly(limit)) end
+local function later(already, seconds)
+  if seconds > 0 then already = math.max(already, now + seconds) end
+  return exactly(already)
+end
 remember(
   bucket,
   'tokens', exactly(math.min(tokens, remaining)), 'at', exactly(now),
-  'shut', exactly(math.max(shut, now + tonumber(ARGV[13]))),
-  'ordinary_shut', exactly(math.max(ordinary_shut, now + tonumber(ARGV[14])))
+  'shut', later(shut, tonumber(ARGV[13])),
+  'ordinary_shut', later(ordinary_shut, tonumber(ARGV[14]))
 )
 return '0'
 """
