@@ -208,9 +208,8 @@ def verify(
     """
     links, erased, end = Links(stream, *after), 0, None
     forgotten = _Forgotten(session, stream)
-    with closing(
-        streamed(session, _CHAIN, {"stream": stream, "after": after[0] or _BEFORE_ALL, "most": most})
-    ) as batches:
+    place = {"stream": stream, "after": after[0] or _BEFORE_ALL, "most": most}
+    with closing(streamed(session, _CHAIN, place)) as batches:
         for rows in batches:
             end = rows[-1]
             linked, bad, what = _linked(links, rows, witness)
