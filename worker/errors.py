@@ -31,6 +31,10 @@ class Paused(Unavailable):
     """Somebody paused Trueup; nothing more is sent to any vendor until `trueup resume`."""
 
 
+class Rationed(Unavailable):
+    """Our part of the vendor's rate limit is used, and waiting for more would take too long: nothing was sent."""
+
+
 class Moved(Unavailable):
     """What was read changed under our feet, so the pieces do not fit together: read again from the start."""
 

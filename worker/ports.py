@@ -125,7 +125,7 @@ class Line:
     """What stands between a connector and its vendor: pauses and the rate budget. `bucket` is what the vendor counts
     apart ("" where it counts everything together).
 
-    `before` waits for its turn; it raises Paused, or Unavailable when the turn is too far off. `after` follows every
+    `before` waits for its turn; it raises Paused, or Rationed when the turn is too far off. `after` follows every
     `before` that let a call through, in the same thread: the answer's status (0: none came) and its gauge where it has
     one. `sleep` is what a connector waits with: a pause or a stop ends it.
     """

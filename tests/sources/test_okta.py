@@ -20,6 +20,7 @@ from tests.sources.okta_org import (
     pull,
     user_id,
 )
+from worker.budget import Budget, Terms
 from worker.core.identity import Standing
 from worker.errors import Denied, Misconfigured, Misshapen, Paused, Unavailable
 from worker.ports import Line
@@ -328,6 +329,36 @@ def test_a_concurrency_limit_is_met_with_short_pauses_not_with_its_guessed_reset
     started = time.monotonic()
     assert len(pull(source, "none").people) == EVERYBODY
     assert time.monotonic() - started < 20
+
+
+def paced(longest_wait: float) -> Line:
+    """A budget of this process, with everything the org allows."""
+    return Budget().line("okta", Terms("acme", 600, 1.0, 0.0, 8), longest_wait=longest_wait)
+
+
+def test_a_call_waits_by_itself_until_the_used_up_window_opens_again(okta: OktaSandbox, tmp_path: Path) -> None:
+    opens = int(time.time()) + 1
+    used_up = {"X-Rate-Limit-Limit": "600", "X-Rate-Limit-Remaining": "0", "X-Rate-Limit-Reset": str(opens)}
+    fault = okta.break_("GET /api/v1/users/*", "status", status=500, headers=used_up, times=1)
+    came: list[float] = []
+    okta.observers.append(lambda _: came.append(time.time()))
+    with connected(okta.url, tmp_path / "token", okta, line=paced(30)) as source:
+        assert source.person(user_id(1)) is not None
+    assert fault.fired == 1
+    assert came[-1] >= opens
+
+
+def test_a_window_that_opens_too_late_is_unavailable_before_anything_is_sent(okta: OktaSandbox, tmp_path: Path) -> None:
+    okta.per_minute = 2
+    seen: list[int] = []
+    okta.observers.append(lambda exchange: seen.append(exchange.status))
+    with (
+        connected(okta.url, tmp_path / "token", okta, line=paced(1)) as source,
+        pytest.raises(Unavailable, match="lets no more calls of /api/v1/users through"),
+    ):
+        pull(source, "none")
+    assert okta.reads["/api/v1/users"] == 2
+    assert 429 not in seen
 
 
 def test_a_pause_stops_a_read(okta: OktaSandbox, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from worker.budget.local import Local
 from worker.budget.shared import NotAnswering, Shared
 from worker.budget.terms import Buckets, Said, Terms, said
-from worker.errors import Unavailable
+from worker.errors import Rationed
 from worker.ports import Gauge, Line
 from worker.rest import CALLS_END, LANE
 
@@ -188,9 +188,9 @@ def _patience(longest_wait: float) -> float:
     return longest_wait if end is None else min(longest_wait, end - time.monotonic())
 
 
-def _too_far(connector: str, bucket: str, wait: float) -> Unavailable:
+def _too_far(connector: str, bucket: str, wait: float) -> Rationed:
     of = f" of {bucket}" if bucket else ""
-    return Unavailable(
+    return Rationed(
         f"{connector} lets no more calls{of} through for {wait:.0f} s: our share of its limit is used, or it said so.",
         retry_after=wait,
     )

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from worker.core.drift import Cause
 from worker.core.guardrails import State
-from worker.errors import Lost, Paused, Refused, TrueupError, Unavailable
+from worker.errors import Lost, Paused, Rationed, Refused, TrueupError, Unavailable
 from worker.flows import reading
 from worker.flows.apply import settle
 from worker.flows.crowd import gather
@@ -214,7 +214,7 @@ def _ending(site: Site, row: JobRow) -> Iterator[None]:
     try:
         yield
     except TrueupError as error:
-        again = isinstance(error, Unavailable) and (row.attempts < ATTEMPTS or isinstance(error, Paused))
+        again = isinstance(error, Unavailable) and (row.attempts < ATTEMPTS or isinstance(error, Paused | Rationed))
         with site.begin() as session:
             if again:
                 slots.put_off(session, row, site.now() + _later(error), str(error))
