@@ -23,7 +23,8 @@ def quiet_again() -> Iterator[None]:
     """Leaves the logging of the test run as it was."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    others = {name: logging.getLogger(name).level for name in ("apprise", "httpx", "httpcore", "uvicorn.access")}
+    libraries = ("apprise", "httpx", "httpcore", "urllib3", "uvicorn.access")
+    others = {name: logging.getLogger(name).level for name in libraries}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -36,7 +36,7 @@ _LONGEST = 8_000  # of one text in a line: a traceback fits, a vendor's whole an
 _SHORTEST_SECRET = 4  # a shorter one would be found in every other word
 
 # These write down whole URLs, or a line for every call; what of it matters, our own events say.
-_TOO_CHATTY = {"httpx": logging.WARNING, "httpcore": logging.WARNING, "uvicorn.access": logging.WARNING}
+_TOO_CHATTY = dict.fromkeys(("httpx", "httpcore", "urllib3", "uvicorn.access"), logging.WARNING)
 # Its messages quote addresses that are secrets; worker.notify says what became of each message.
 _SECRETIVE = ("apprise",)
 
@@ -204,11 +204,19 @@ def cleaner() -> Callable[[str], str]:
 
 @lru_cache(maxsize=2)
 def _pattern_of(secrets: frozenset[str]) -> re.Pattern[str] | None:
-    """The longest first, each as it is and as it stands in a URL; of a key of several lines each line."""
-    parts = {part for secret in secrets for part in (secret, *_long_lines(secret))}
+    """The longest first, each as it is and as it stands in a URL; of a key each line, of a URL what it is made of."""
+    parts = {part for secret in secrets for part in (secret, *_long_lines(secret), *_url_pieces(secret))}
     forms = {form for part in parts for form in (part, quote(part, safe=""), quote_plus(part), repr(part)[1:-1])}
     wanted = sorted((f for f in forms if len(f) >= _SHORTEST_SECRET), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, wanted))) if wanted else None
+
+
+def _url_pieces(secret: str) -> list[str]:
+    """Of a webhook's address: each piece that is long enough to be a token, and no name of a machine."""
+    if "://" not in secret:
+        return []
+    pieces = re.split(r"[/:@?&=#\s]+", secret)
+    return [piece for piece in pieces if len(piece) >= 8 and "." not in piece]
 
 
 def _long_lines(secret: str) -> list[str]:
