@@ -144,6 +144,8 @@ def work(site: Site, snapshot_id: uuid.UUID, until: Callable[[], bool], *, at_on
         if worn_out:
             raise Unavailable(worn_out)
         return not (remaining.waiting or remaining.claimed)
+    except Lost:
+        return _open(site, snapshot_id)[1] is not None
     except TrueupError as error:
         _end_unless_resumable(site, name, snapshot_id, error)
         raise
@@ -259,7 +261,7 @@ def close(site: Site, snapshot_id: uuid.UUID, *, accept_counts: bool = False) ->
         with _held(site, snapshot_id), _handed_back(site, claim):
             return _close(site, name, claim, accept_counts)
     except Lost:
-        return None
+        return _open(site, snapshot_id)[1]
     except TrueupError as error:
         _end_unless_resumable(site, name, snapshot_id, error)
         raise

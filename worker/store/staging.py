@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from worker.core.identity import Account, Identity
-from worker.errors import Refused
+from worker.errors import Lost, Refused
 from worker.ports import Check, SourcePage, TargetPage
 from worker.store.bulk import copied, planned_for_all_rows
 from worker.store.snapshots import snapshot as snapshot_of
@@ -167,7 +167,7 @@ def as_json(values: Any) -> str:
 
 
 def open_read(session: Session, snapshot_id: uuid.UUID, connector: str) -> Mapping[str, Any]:
-    """Lock a read until this transaction ends; its checks so far. Raises Refused once it is closed or was abandoned."""
+    """Lock a read until this transaction ends; its checks so far. Raises Lost once it is closed or was abandoned."""
     found = session.execute(
         text(
             "SELECT checks FROM snapshot WHERE id = :snapshot AND connector = :connector AND certified_at IS NULL"
@@ -176,7 +176,7 @@ def open_read(session: Session, snapshot_id: uuid.UUID, connector: str) -> Mappi
         {"snapshot": snapshot_id, "connector": connector},
     ).one_or_none()
     if found is None:
-        raise Refused(f"The read {snapshot_id} of {connector} is closed or was abandoned; start another one.")
+        raise Lost(f"The read {snapshot_id} of {connector} is closed or was abandoned; start another one.")
     checks: Mapping[str, Any] = found.checks
     return checks
 
