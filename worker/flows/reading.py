@@ -17,7 +17,7 @@ from sqlmodel import Session
 
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
-from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Refused, TrueupError, Unavailable, Unknown
+from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
 from worker.flows import certificate, departures
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
@@ -191,14 +191,14 @@ def _stage(session: Session, snapshot_id: uuid.UUID, name: str, piece: Piece) ->
 
 @contextmanager
 def _handed_back(site: Site, claim: Claim) -> Iterator[None]:
-    """What could not be done just now is for whoever comes next. A pause is no failure of it."""
+    """What could not be done just now is for whoever comes next. A pause or a used-up budget is no failure of it."""
     try:
         yield
     except Moved:
         raise
     except _RESUMABLE as error:
         with site.begin() as session:
-            parts.hand_back(session, claim, None if isinstance(error, Paused) else str(error))
+            parts.hand_back(session, claim, None if isinstance(error, Paused | Rationed) else str(error))
         raise
 
 
