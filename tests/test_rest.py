@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from worker import rest
-from worker.errors import Misshapen, TrueupError, Unavailable, Unknown
+from worker.errors import Misshapen, Rationed, TrueupError, Unavailable, Unknown
+from worker.ports import Gauge, Line
 from worker.rest import CALLS_END, Rest
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-secret"
@@ -162,3 +163,73 @@ def test_no_credentials_are_taken_from_netrc(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_call_is_named_without_what_a_terminal_would_obey() -> None:
     with serving(lambda c: c.sendall(said(404, b""))) as (url, _), client(url) as acme:
         assert "\x1b" not in trouble(lambda: acme.get("/users/\x1b[2J"))
+
+
+# The line that every call waits in
+
+
+class Watched:
+    """A line that lets everybody through and remembers who came, and how it ended for them."""
+
+    def __init__(self) -> None:
+        self.came: list[str] = []
+        self.ended: list[tuple[str, int, Gauge | None]] = []
+        self.slept: list[float] = []
+        self.line = Line(self.came.append, lambda *outcome: self.ended.append(outcome), self.slept.append)
+
+
+def read(url: str, watched: Watched, attempts: int, **how: object) -> None:
+    made = Rest("acme", url, line=watched.line, attempts=attempts, **how)  # type: ignore[arg-type]
+    with suppress(TrueupError):
+        made.get("/users/7?full=1")
+    made.close()
+
+
+def test_every_repeat_waits_in_line_again_and_every_end_is_told() -> None:
+    answers = [said(429, b"", "text/plain", "Retry-After: 7"), said(500, b""), said(200, b"[]", "application/json")]
+    watched = Watched()
+    with serving(lambda c: c.sendall(answers.pop(0))) as (url, _):
+        read(url, watched, 3, bucket=lambda path: path.rpartition("/")[0])
+    assert watched.came == ["/users"] * 3
+    assert watched.ended == [("/users", 429, Gauge(-1, 0, 7)), ("/users", 500, None), ("/users", 200, None)]
+    assert watched.slept[0] == 7
+    assert len(watched.slept) == 2
+
+
+def test_what_the_vendor_says_of_its_limit_comes_first() -> None:
+    watched, gauge = Watched(), Gauge(600, 599, 60)
+    with serving(lambda c: c.sendall(said(429, b"", "text/plain", "Retry-After: 7"))) as (url, _):
+        read(url, watched, 1, gauge=lambda _: gauge)
+    assert watched.ended == [("", 429, gauge)]
+
+
+@pytest.mark.parametrize("sign", [None, lambda *_: 1 / 0], ids=["nobody answers", "the signature fails"])
+def test_a_call_that_came_to_nothing_has_ended_too(sign: object) -> None:
+    watched = Watched()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with suppress(ZeroDivisionError):
+        read(url, watched, 1, sign=sign)
+    assert watched.ended == [("", 0, None)]
+
+
+def test_who_is_refused_by_the_line_sends_nothing_is_not_repeated_and_has_not_begun() -> None:
+    def refuse(_: str) -> None:
+        watched.came.append("refused")
+        raise Rationed("Not now.", 1)
+
+    watched = Watched()
+    watched.line = Line(refuse, watched.line.after, watched.line.sleep)
+    with serving(lambda c: c.sendall(said(200, b"[]"))) as (url, heads):
+        read(url, watched, 3)
+    assert (watched.came, watched.ended, watched.slept, heads) == (["refused"], [], [], [])
+
+
+def test_a_claim_that_ran_out_in_line_is_noticed_before_anything_is_sent() -> None:
+    watched = Watched()
+    watched.line = Line(lambda _: time.sleep(0.15), watched.line.after)
+    token = CALLS_END.set(time.monotonic() + 0.2)
+    with serving(lambda c: c.sendall(said(200, b"[]"))) as (url, heads):
+        read(url, watched, 1, timeout=0.1)
+    CALLS_END.reset(token)
+    assert (watched.ended, heads) == ([("", 0, None)], [])
