@@ -33,13 +33,13 @@ def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePag
     return once(connector, wanted)
 
 
-def once(connector: Any, wanted: Wanted | None = None) -> list[SourcePage | TargetPage]:
+def once(connector: Any, wanted: Wanted | None = None, *, last_first: bool = False) -> list[SourcePage | TargetPage]:
     """One round; every part and every fact passes through the database's form."""
     waiting = deque(connector.parts() if wanted is None else connector.parts(wanted))
     pages: list[SourcePage | TargetPage] = []
     done: list[tuple[Part, Mapping[str, Any]]] = []
     while waiting:
-        part = waiting.popleft()
+        part = waiting.pop() if last_first else waiting.popleft()
         stored = Part(part.kind, as_stored(part.args))
         piece = connector.read(stored)
         pages += piece.pages

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.reading import once
 from tests.sources.okta_org import (
     EMPTY,
     ENGINEERING,
@@ -22,8 +23,8 @@ from tests.sources.okta_org import (
 )
 from worker.budget import Budget, Terms
 from worker.core.identity import Standing
-from worker.errors import Denied, Misconfigured, Misshapen, Paused, Unavailable
-from worker.ports import Line
+from worker.errors import Denied, Misconfigured, Misshapen, Moved, Paused, Unavailable
+from worker.ports import Line, Wanted
 from worker.sandbox.okta import OktaSandbox
 from worker.sandbox.server import Exchange
 from worker.sources.okta import OktaSource
@@ -138,6 +139,66 @@ def test_a_page_that_comes_again_under_another_link_is_an_error(okta: OktaSandbo
     with pytest.raises(Misshapen, match="a whole page came twice"):
         pull(source, "none")
     assert fault.fired
+
+
+@pytest.fixture
+def short_legs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list is handed on after every page."""
+    monkeypatch.setattr("worker.sources.okta.org.PAGE", 50)
+    monkeypatch.setattr("worker.sources.okta.org.LEG", 1)
+
+
+@pytest.mark.usefixtures("short_legs")
+def test_a_list_that_is_handed_on_from_worker_to_worker_is_read_whole(okta: OktaSandbox, source: OktaSource) -> None:
+    reading = pull(source, "*")
+    assert len(reading.people) == EVERYBODY
+    assert reading.members(ENGINEERING) == {user_id(n) for n in range(ENGINEERS)}
+    assert reading.checks["people"].detail == f"{EVERYBODY - 1} listed to the end, on 5 pages"
+    assert all(check.passed for check in reading.checks.values())
+
+
+@pytest.mark.usefixtures("short_legs")
+def test_a_circle_is_seen_by_the_worker_who_comes_round(okta: OktaSandbox, source: OktaSource) -> None:
+    okta.links = "circle"
+    with pytest.raises(Misshapen, match=r"in a circle \(a next link came twice\)"):
+        pull(source)
+
+
+@pytest.mark.usefixtures("short_legs")
+def test_a_page_that_comes_again_is_seen_by_the_worker_who_gets_it(okta: OktaSandbox, source: OktaSource) -> None:
+    page = orjson.dumps([{"id": user_id(1), "status": "ACTIVE", "profile": {"login": "p1@example.com"}}]).decode()
+    fault = okta.break_("GET /api/v1/users", "misshapen", text=page)
+    with pytest.raises(Misshapen, match="a whole page came twice"):
+        pull(source)
+    assert fault.fired == 2
+
+
+@pytest.mark.usefixtures("short_legs")
+def test_a_list_without_an_end_is_given_up(source: OktaSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.sources.okta.org.LONGEST", 3)
+    with pytest.raises(Misshapen, match="the list does not end after 3 pages"):
+        pull(source)
+
+
+def test_a_page_full_of_people_who_came_before_is_read_again(okta: OktaSandbox, source: OktaSource) -> None:
+    again = [{"id": user_id(n), "status": "DEPROVISIONED", "profile": {"login": "x"}} for n in range(200)]
+    fault = okta.break_("GET /api/v1/users", "misshapen", text=orjson.dumps(again).decode(), skip=2)
+    with pytest.raises(Moved, match="listed 200 people twice"):
+        once(source, Wanted())
+    assert fault.fired
+
+
+def test_small_groups_are_read_together_and_a_large_one_alone(
+    source: OktaSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def together() -> list[list[str]]:
+        (first,) = source.parts(Wanted(frozenset({"*"})))
+        parts = [part for part in source.read(first).parts if part.kind == "members"]
+        return [sorted(group["profile"]["name"] for group in part.args["groups"]) for part in parts]
+
+    assert together() == [["Empty", "Engineering", "Everyone", "Sales"]]
+    monkeypatch.setattr("worker.sources.okta.groups.ROWS_TOGETHER", 100)
+    assert together() == [["Everyone"], ["Engineering"], ["Empty", "Sales"]]
 
 
 def test_an_empty_page_with_a_next_link_is_not_the_end(okta: OktaSandbox, source: OktaSource) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.reading import observed_pages
+from tests.reading import observed_pages, once
 from tests.targets.looker_company import (
     ANN,
     BOB,
@@ -29,7 +31,8 @@ from tests.targets.looker_company import (
     target,
 )  # fmt: skip
 from worker.core.identity import Catalogue, Trait
-from worker.errors import Denied, Misconfigured, Misshapen, TrueupError, Unavailable
+from worker.errors import Denied, Misconfigured, Misshapen, Moved, TrueupError, Unavailable
+from worker.ports import Part, Piece, TargetPage, Whole
 from worker.sandbox.looker import LookerSandbox
 from worker.targets.looker import Looker
 
@@ -177,6 +180,87 @@ def test_a_list_that_never_stands_still_is_unavailable(target: Looker, sandbox: 
     Restless(sandbox, times=1000)
     with pytest.raises(Unavailable, match="kept changing"):
         observed_pages(target)
+
+
+# Pages that are read side by side
+
+
+def pages_of_users(target: Looker) -> tuple[Piece, list[Part]]:
+    """The first page, and the parts that read all others."""
+    first = target.read(*target.parts())
+    return first, [part for part in first.parts if part.kind == "page"]
+
+
+def finished(target: Looker, *pieces: tuple[Part, Piece]) -> Piece:
+    accounts = {
+        a.id for _, piece in pieces for page in piece.pages if isinstance(page, TargetPage) for a in page.accounts
+    }
+    return target.finish(Whole([(part, piece.facts) for part, piece in pieces], {"accounts": len(accounts)}))
+
+
+def test_parts_are_done_in_any_order(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.page_cap = 3
+    pages = [page for page in once(target, last_first=True) if isinstance(page, TargetPage)]
+    assert {id: set(joined(pages)[id].entitlements) for id in HOLDS} == HOLDS
+
+
+def test_the_first_page_knows_all_others_and_each_overlaps_the_one_before(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    sandbox.page_cap = 4
+    _, parts = pages_of_users(target)
+    assert [part.args["offset"] for part in parts] == [3, 6]  # of ten
+    read = [id for part in parts for page in target.read(part).pages for id in (a.id for a in page.accounts)]  # type: ignore[union-attr]
+    assert read == sorted(sandbox.instance.users, key=int)[4:]
+
+
+def shift(sandbox: LookerSandbox) -> None:
+    """One goes and one comes: the total is the same, and everybody has moved up."""
+    sandbox.delete_user(min(sandbox.instance.users, key=int))
+    sandbox.add_user("Late", "Comer", "late@acme.example")
+
+
+@pytest.mark.parametrize("after", [0, 1], ids=["after the first page", "after the second page"])
+def test_pages_between_which_somebody_moved_up_do_not_fit_together(
+    target: Looker, sandbox: LookerSandbox, after: int
+) -> None:
+    sandbox.page_cap = 4
+    first, parts = pages_of_users(target)
+    pieces = [(Part("users"), first)]
+    for number, part in enumerate(parts):
+        if number == after:
+            shift(sandbox)
+        pieces.append((part, target.read(part)))
+    with pytest.raises(Moved, match=r"kept changing while it was read: at \d is account \d+ and no longer \d+"):
+        finished(target, *pieces)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.add_user("One", "More", "more@acme.example"), "its total went from 10 to 11"),
+        (lambda s: s.delete_user(EVE), "its total went from 10 to 9"),
+        (lambda s: setattr(s, "page_cap", 3), "the page at 3 has 3 rows, its total is 10"),
+        (lambda s: setattr(s, "count_known", False), "its total went from 10 to None"),
+    ],
+    ids=["one more", "one less", "a shorter page", "no total any more"],
+)
+def test_a_page_that_cannot_belong_to_the_first_one_is_not_taken(
+    target: Looker, sandbox: LookerSandbox, change: Callable[[LookerSandbox], None], said: str
+) -> None:
+    sandbox.page_cap = 4
+    _, parts = pages_of_users(target)
+    change(sandbox)
+    with pytest.raises(Moved, match=said):
+        target.read(parts[0])
+
+
+def test_pages_that_show_somebody_twice_are_not_the_whole_list(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.page_cap = 4
+    first, (second, third) = pages_of_users(target)
+    again = replace(first, facts={**first.facts, "rows": first.facts["rows"] + 1})
+    with pytest.raises(Moved, match="it has 11 rows, and 10 accounts are in them"):
+        finished(target, (Part("users"), again), (second, target.read(second)), (third, target.read(third)))
 
 
 def test_a_holder_who_is_in_no_list_of_users_is_no_certified_read(target: Looker, sandbox: LookerSandbox) -> None:

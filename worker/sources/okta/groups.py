@@ -87,10 +87,10 @@ def slim(record: Record) -> Record:
 
 
 def handfuls(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Groups that one worker reads together: a few small ones, or a large one alone."""
+    """Groups that one worker reads together: a few small ones, or a large one alone; the largest first."""
     some: list[Record] = []
     rows = 0
-    for record in records:
+    for record in sorted(records, key=lambda record: count_of(record) or 0, reverse=True):
         count = count_of(record) or 0
         if some and (len(some) >= TOGETHER or rows + count > ROWS_TOGETHER):
             yield some
