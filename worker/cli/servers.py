@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from worker import logs, wiring
+from worker import budget, logs, wiring
 from worker.cli.options import DEFAULT_SETTINGS, SettingsOption
 from worker.settings import load
 from worker.store.session import Store
@@ -35,6 +37,12 @@ def api(
         logs.event("api listening", address=where)
         store = Store(worker_url)
         try:
-            server.run(server.watching(loaded, store, wiring.utc_now), listener)
+            server.run(server.watching(loaded, store, wiring.utc_now, _redis_probe()), listener)
         finally:
             store.close()
+
+
+def _redis_probe() -> Callable[[], None] | None:
+    """None where no Redis is configured: workers then go by what each of them knows."""
+    url = wiring.known_redis()
+    return partial(budget.ping, url) if url else None
