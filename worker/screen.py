@@ -79,6 +79,8 @@ class Screen:
             self.line(f"settled from an earlier run: {told}")
         for plan in outlook.plans:
             self._plan(plan, applied=any(run.run_id == plan.run_id for run in outlook.applied))
+        for target, waiting in outlook.waits().items():
+            self.line(f"{target}: {waiting}")
         for run in outlook.applied:
             if run.done:
                 self.heading(f"{run.target}: {counted(len(run.done), 'change')} applied")
@@ -180,6 +182,7 @@ def outlook_data(outlook: Outlook, *, strict: bool) -> dict[str, Any]:
     return {
         "exit_code": outlook.exit_code(strict=strict),
         "summary": outlook.closing_line(),
+        "waits": outlook.waits(),
         "targets": [
             {
                 "target": plan.target,

@@ -6,7 +6,7 @@ from tests.red.mutant import Mutant
 
 _APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
 _CERTIFICATE = "flows/certificate.py"
-_TEST = "flows/test_guards.py::test"
+_TEST, _READING = "flows/test_guards.py::test", "flows/test_reading.py::test"
 
 MUTANTS = (
     Mutant("without a baseline nothing is taken", _GUARDS, "    if not without:\n", "    if True:\n",
@@ -23,6 +23,21 @@ MUTANTS = (
            f"{_TEST}_a_read_without_its_canaries_is_refused[accounts]"),
     Mutant("who vanished is asked for by id", _CERTIFICATE, "if source.person(id) is not None:", "if False:",
            f"{_TEST}_who_is_missing_from_the_lists_but_there_when_asked_for_by_id_was_not_lost"),
+    Mutant("a connector has one reader at a time", "flows/reading.py", "if parts.under_way(session, name):", "if False:",
+           f"{_READING}_what_nobody_is_at_any_more_is_set_aside_by_the_next_read"),
+    Mutant("a part that somebody else took over is not staged", "flows/reading.py",
+           "if not parts.finish(session, claim, piece.facts):", "if parts.finish(session, claim, piece.facts) is None:",
+           f"{_READING}_a_part_that_is_done_twice_is_staged_once_and_the_late_worker_writes_nothing[okta]"),
+    Mutant("a claim of a part lasts while its owner is at it", "flows/reading.py",
+           "parts.renew(session, snapshot_id, site.owner)", "pass",
+           f"{_READING}_a_claim_lasts_as_long_as_somebody_is_at_it"),
+    Mutant("a claim of a part that ran out is lost", "store/parts.py",
+           '" AND claimed_until > clock_timestamp() RETURNING id"', '" RETURNING id"',
+           "store/test_parts.py::test_a_claim_that_ran_out_is_had_by_another_and_the_late_one_writes_nothing"),
+    Mutant("a part that always fails ends its read", "store/parts.py", "AND attempts < :attempts ORDER", "ORDER",
+           "store/test_parts.py::test_a_part_that_cuts_off_whoever_reads_it_is_given_up"),
+    Mutant("rows that the database lost are missed", "store/staging.py", "if staged != expected:", "if False:",
+           "store/test_mirror.py::test_staged_rows_that_the_database_lost_are_missed"),
     Mutant("who was not read loses nothing", "flows/crowd.py", "if unread:", "if False:",
            f"{_TEST}_who_could_not_be_read_loses_nothing"),
     Mutant("an unread target is not planned for", "flows/passes.py", "if name not in unread:", "if True:",
@@ -79,6 +94,11 @@ MUTANTS = (
     Mutant("a lease ends by the database's clock", _EFFECTS, "leases.renew(session, self._held, site.claim)",
            "self._held",
            f"{_TEST}_a_claim_lasts_a_minute_by_the_database_s_clock_whatever_ours_says"),
+    Mutant("outside its window a target waits", "flows/effects.py", "if closed is not None:", "if False:",
+           "flows/test_windows.py::test_outside_its_window_a_target_waits_and_says_so_while_leavers_and_other_targets_do_not"),
+    Mutant("leavers wait for no window", "flows/effects.py", "return change.cause == Cause.DEPARTED.name and",
+           "return False and",
+           "flows/test_windows.py::test_outside_its_window_a_target_waits_and_says_so_while_leavers_and_other_targets_do_not"),
     Mutant("a pause stops every call", "flows/site.py", "if pause is not None:", "if False:",
            f"{_TEST}_a_pause_in_the_middle_of_a_run_stops_it_before_the_next_call"),
     Mutant("a saved plan does nothing that came later", _APPLY, "if only is None or c.fingerprint in only", "if True",

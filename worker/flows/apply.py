@@ -19,7 +19,7 @@ from worker.core.guardrails import State
 from worker.core.plan import Operation
 from worker.errors import Denied, Lost, Refused, TrueupError, Unavailable
 from worker.flows import guards
-from worker.flows.effects import INTERRUPTED, AccountWork, Applied, settle_account
+from worker.flows.effects import INTERRUPTED, AccountWork, Applied, is_urgent, settle_account
 from worker.flows.site import Site
 from worker.store import leases, runs
 from worker.store.tables import ChangeRow, Run
@@ -49,7 +49,8 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
         except (Unavailable, Denied) as error:
             applied.stopped = str(error)
             break
-    _close(site, run, applied.stopped)
+    if applied.stopped or not applied.waiting:
+        _close(site, run, applied.stopped)
     return applied
 
 
@@ -121,6 +122,7 @@ class _Batch:
                     if self._enough():
                         return True
                     self._one(changes)
+        self._wait_for_window()
         return False
 
     def _one(self, changes: list[ChangeRow]) -> None:
@@ -131,6 +133,13 @@ class _Batch:
             still = runs.still_open(session, [str(c.id) for c in changes])
         if still:
             AccountWork(self._site, self._run, changes, self._applied).work()
+
+    def _wait_for_window(self) -> None:
+        """Nobody needs to look at the run again before it opens, unless a departed person's account was busy."""
+        closed = self._applied.closed
+        if closed is not None and not any(is_urgent(change) for change in self._open()):
+            with self._site.begin() as session:
+                runs.put_off(session, self._run.id, closed.opens)
 
     def _open(self) -> list[ChangeRow]:
         with self._site.begin() as session:

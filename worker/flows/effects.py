@@ -17,6 +17,7 @@ from worker.core.drift import Cause
 from worker.core.guardrails import State, Tally, counts_as
 from worker.core.identity import Account, Entitlement
 from worker.core.plan import TAKING, Operation
+from worker.core.windows import Closed
 from worker.errors import (
     Denied,
     Lost,
@@ -29,6 +30,7 @@ from worker.errors import (
     Unavailable,
     Unknown,
 )  # fmt: skip
+from worker.flows import guards
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END, LANE
@@ -52,6 +54,8 @@ class Applied:
     problems: list[str] = field(default_factory=list)
     finished: set[str] = field(default_factory=set)  # ids of changes that came about
     stopped: str = ""
+    waiting: int = 0  # changes that are left open until `closed` opens
+    closed: Closed | None = None
 
 
 class AccountWork:
@@ -70,6 +74,9 @@ class AccountWork:
 
     def work(self) -> None:
         """Claim the account and make its steps. Raises Unavailable or Denied when the run cannot go on."""
+        self._wait_for_window()
+        if not self._changes:
+            return
         with self._site.begin() as session:
             held = leases.take(
                 session, f"account {self._run.target} {self._subject}", self._site.owner, self._site.claim
@@ -101,6 +108,15 @@ class AccountWork:
         except Refused as error:
             unfinished = [id for id, change in self._changes.items() if change.state == State.OPEN.value]
             self._end(unfinished, "refused", str(error))
+
+    def _wait_for_window(self) -> None:
+        """Outside its window a target is changed only to take from people who have departed."""
+        closed = guards.closed(self._site, self._run.target)
+        if closed is not None:
+            urgent = {id: c for id, c in self._changes.items() if is_urgent(c)}
+            self._applied.waiting += len(self._changes) - len(urgent)
+            self._applied.closed = closed
+            self._changes = urgent
 
     def _look_again(self) -> None:
         """Under the claim: another worker may have made some of these meanwhile, or have died in the middle of one.
@@ -318,6 +334,11 @@ class AccountWork:
         if state in {o.value for o in DONE}:
             self._applied.finished.update(change_ids)
             episodes.close(session, [self._changes[id].episode_id for id in change_ids], self._site.now())
+
+
+def is_urgent(change: ChangeRow) -> bool:
+    """Whether it takes from somebody who has departed, which waits for no window."""
+    return change.cause == Cause.DEPARTED.name and change.operation in TAKING
 
 
 def _tally(change: ChangeRow) -> Tally | None:

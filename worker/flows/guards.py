@@ -11,6 +11,7 @@ from sqlmodel import Session
 from worker.core.guardrails import Circumstances
 from worker.core.identity import Account, Catalogue, Entitlement, Person, Trait
 from worker.core.meaning import meaning_of
+from worker.core.windows import Closed
 from worker.errors import Refused
 from worker.flows.site import Site
 from worker.store import installations, mirror, people, runs
@@ -114,10 +115,9 @@ def released(site: Site, target: str, catalogue: Catalogue, governance: Governan
     return frozenset(found)
 
 
-def closed(site: Site, target: str) -> str:
-    """What changes of the target wait for at this moment: its window, or the end of a freeze; "" when they need not."""
-    found = site.loaded.settings.closed(target, site.now())
-    return str(found) if found else ""
+def closed(site: Site, target: str) -> Closed | None:
+    """What changes of the target wait for now: its window, or the end of a freeze; None when they need not."""
+    return site.loaded.settings.closed(target, site.now())
 
 
 def good_until(site: Site, session: Session, snapshots: Mapping[str, str]) -> dt.datetime:

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.core.drift import DriftKind
-from worker.core.guardrails import State
+from worker.core.drift import Cause, DriftKind
+from worker.core.guardrails import Judged, State
+from worker.core.plan import TAKING
 from worker.core.render import counted
+from worker.core.windows import Closed
 from worker.errors import Misconfigured, Paused, Refused, TrueupError
+from worker.flows import guards
 from worker.flows.apply import apply, settle
 from worker.flows.crowd import gather
 from worker.flows.effects import Applied
@@ -38,6 +41,17 @@ class Outlook:
     applied: list[Applied] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
+    closed: dict[str, Closed] = field(default_factory=dict)  # targets that may not be changed now
+
+    def waits(self) -> dict[str, str]:
+        """By target, what waits for its window or the end of a freeze: `3 changes wait for the window of looker`."""
+        found = {p.target: (sum(map(_may_wait, p.judged)), self.closed.get(p.target)) for p in self.plans}
+        found |= {run.target: (run.waiting, run.closed) for run in self.applied}
+        return {
+            target: f"{counted(number, 'change')} {'waits' if number == 1 else 'wait'} for {closed}"
+            for target, (number, closed) in found.items()
+            if number and closed
+        }
 
     @property
     def tripped(self) -> list[str]:
@@ -77,6 +91,7 @@ class Outlook:
             f"{counted(self.open_changes(), 'change')} open"
             + (f" ({states[State.WAITING]} waiting for review)" if states[State.WAITING] else ""),
             f"{states[State.WITHHELD]} withheld" if states[State.WITHHELD] else "",
+            *self.waits().values(),
         ]
         findings = ", ".join(
             counted(number, noun, _PLURALS.get(noun, noun)) for noun, number in sorted(self.standing().items())
@@ -93,6 +108,13 @@ _NOUNS: Mapping[DriftKind, str] = {
 _PLURALS = {"orphan": "orphans"}
 
 
+def _may_wait(judged: Judged) -> bool:
+    """Whether it is to be made, and not to take from somebody who has departed."""
+    change = judged.change
+    urgent = change.drift.cause is Cause.DEPARTED and change.operation in TAKING
+    return judged.state is State.OPEN and not urgent
+
+
 def plan(site: Site, reason: str = "plan") -> Outlook:
     """Read everything and store a plan for each target. What cannot be read is a failure, and concerns nobody else."""
     outlook = Outlook()
@@ -103,6 +125,9 @@ def plan(site: Site, reason: str = "plan") -> Outlook:
         if name not in unread:
             with _own_trouble(outlook, name):
                 outlook.plans.append(reconcile(site, name, crowd, reason))
+                closed = guards.closed(site, name)
+                if closed is not None:
+                    outlook.closed[name] = closed
     return outlook
 
 
