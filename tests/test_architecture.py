@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "rest": "core errors ports references",
     "budget": "core errors ports rest",
     "private": "errors",
-    "logs": "core references",
+    "logs": "core errors references",
     "notify": "core errors references",
     "sources": f"{_LOW} rest",
     "targets": f"{_LOW} rest",

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from worker import logs
+from worker.errors import Misconfigured
 from worker.references import SecretReference
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -56,7 +57,7 @@ def test_every_line_in_a_block_carries_its_ids(lines: Lines) -> None:
 
     first, second, third = lines()
     assert first | {"event": "step ended", "outcome": "applied", "run": str(run), "step": str(step)} == first
-    assert first["process"] == "worker"
+    assert first["role"] == "worker"
     assert second["run"] == str(run)
     assert second["logger"] == "celery.worker"
     assert "connector" not in first
@@ -183,3 +184,6 @@ def test_a_level_can_be_chosen(quiet_again: None, monkeypatch: pytest.MonkeyPatc
     logs.event("of some", level=logging.WARNING)
 
     assert [json.loads(line)["event"] for line in out.getvalue().splitlines()] == ["of some"]
+    monkeypatch.setenv("TRUEUP_LOG_LEVEL", "loud")
+    with pytest.raises(Misconfigured, match="write debug, info, warning or error"):
+        logs.configure("api", stream=out)

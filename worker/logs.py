@@ -25,9 +25,10 @@ from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.stdlib import BoundLogger, ProcessorFormatter
 
 from worker.core.render import quoted
+from worker.errors import Misconfigured
 from worker.references import revealed
 
-Kind: TypeAlias = Literal["worker", "beat", "api"]
+Kind: TypeAlias = Literal["worker", "beat", "api", "up"]
 Fact: TypeAlias = str | int | float | UUID | None
 
 HIDDEN = "[secret]"
@@ -90,12 +91,19 @@ def configure(kind: Kind, *, level: str = "", stream: TextIO | None = None) -> N
     for other in root.handlers[:]:
         root.removeHandler(other)
     root.addHandler(lines)
-    root.setLevel((level or os.environ.get("TRUEUP_LOG_LEVEL", "info")).upper())
+    root.setLevel(_level(level or os.environ.get("TRUEUP_LOG_LEVEL", "info")))
     for name, least in _TOO_CHATTY.items():
         logging.getLogger(name).setLevel(least)
     for name in _SECRETIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     logging.captureWarnings(True)
+
+
+def _level(word: str) -> int:
+    found = logging.getLevelNamesMapping().get(word.strip().upper())
+    if found is None:
+        raise Misconfigured(f"TRUEUP_LOG_LEVEL is {quoted(word, 40)!r}; write debug, info, warning or error.")
+    return found
 
 
 class _Lines(logging.StreamHandler[TextIO]):
@@ -109,7 +117,7 @@ class _Lines(logging.StreamHandler[TextIO]):
 
 def _formatter(kind: Kind, *, plain: bool) -> ProcessorFormatter:
     def of_this_process(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {**line, "process": kind, "pid": os.getpid()}
+        return {**line, "role": kind, "pid": os.getpid()}
 
     own: list[structlog.types.Processor] = [
         merge_contextvars,
@@ -135,10 +143,10 @@ def _as_json(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
 def _as_text(_: Any, __: str, line: MutableMapping[str, Any]) -> str:
     """`12:03:04 info step ended outcome=applied`; a traceback stands below, and no byte of it moves the cursor."""
     trace = str(line.pop("exception", "")).splitlines()
-    shown = {k: v for k, v in line.items() if k not in (*_FIRST, "logger", "process", "pid")}
+    shown = {k: v for k, v in line.items() if k not in (*_FIRST, "logger", "role", "pid")}
     facts = "".join(f" {key}={quoted(str(value), 200)}" for key, value in shown.items())
     clock = time.strftime("%H:%M:%S")
-    first = f"{clock} {line['process']} {line['level']} {quoted(str(line['event']), 500)}{facts}"
+    first = f"{clock} {line['role']} {line['level']} {quoted(str(line['event']), 500)}{facts}"
     return "\n".join([first, *(f"  {line[: len(line) - len(line.lstrip())]}{quoted(line, 300)}" for line in trace)])
 
 

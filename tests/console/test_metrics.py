@@ -152,7 +152,8 @@ def test_what_waits_by_queue_and_for_how_long(keep: Callable[..., None], numbers
     later.not_before = NOON + MINUTE
     part = PartRow(snapshot_id=reading.id, position=0, kind="page", owner="", claimed_until=NOON)
     keep(
-        of, later, reading, part, change(later, "open"), change(of, "open"), change(of, "open", "DEPARTED"), change(of, "waiting"),
+        of, later, reading, part,
+        change(later, "open"), change(of, "open"), change(of, "open", "DEPARTED"), change(of, "waiting"),
         JobRow(name="pull okta", slot=NOON - 4 * MINUTE, not_before=NOON - 4 * MINUTE),
         JobRow(name="verify", slot=NOON - MINUTE, state="running", not_before=NOON - MINUTE),
         JobRow(name="tell", slot=NOON, state="waiting", not_before=NOON + MINUTE),

@@ -6,6 +6,7 @@ Every key has an expiry, and none says whose tenant it is about.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from urllib.parse import parse_qs, urlsplit
 
 from redis import Redis
@@ -14,7 +15,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker.budget.terms import CROWDED, FEWEST_AT_ONCE, LEAVER, LONGEST_SHUT, SLOT_LIFE, Said, Terms, digest
-from worker.errors import Misconfigured
+from worker.errors import Misconfigured, Unavailable
 
 MOMENT = 0.5  # seconds that Redis may take to answer
 KEPT = int(2 * LONGEST_SHUT)  # seconds that what was learned of a tenant outlives the last call
@@ -173,3 +174,13 @@ def _client(url: str) -> Redis:
         )
     except ValueError as error:
         raise Misconfigured("TRUEUP_REDIS_URL is no address that redis-py understands.") from error
+
+
+def ping(url: str) -> None:
+    """Raises Unavailable unless the Redis at this address answers within a moment."""
+    try:
+        with closing(_client(url)) as redis:
+            redis.ping()
+    except RedisError as error:
+        said = type(error).__name__
+        raise Unavailable(f"Redis does not answer ({said}). Is it up, and TRUEUP_REDIS_URL right?") from error
