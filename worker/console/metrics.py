@@ -50,7 +50,7 @@ FAMILIES = (
     Family("drift", "trueup_drift_open", "Drift that stands open.", ("target", "kind")),
     Family(
         "drift_urgent", "trueup_drift_urgent",
-        "Open drift about people who have departed and may still get in.", ("target",),
+        "Disputed accounts that may belong to somebody who has departed.", ("target",),
     ),
     Family(
         "drift_age", "trueup_drift_oldest_age_seconds",
