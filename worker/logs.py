@@ -37,7 +37,19 @@ _LONGEST = 8_000  # of one text in a line: a traceback fits, a vendor's whole an
 _SHORTEST_SECRET = 4  # a shorter one would be found in every other word
 
 # These write down whole URLs, or a line for every call; what of it matters, our own events say.
-_TOO_CHATTY = dict.fromkeys(("httpx", "httpcore", "urllib3", "uvicorn.access"), logging.WARNING)
+_TOO_CHATTY = dict.fromkeys(
+    (
+        "httpx",
+        "httpcore",
+        "urllib3",
+        "uvicorn.access",
+        "alembic",
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "celery.beat",
+    ),
+    logging.WARNING,
+)
 # Its messages quote addresses that are secrets; worker.notify says what became of each message.
 _SECRETIVE = ("apprise",)
 

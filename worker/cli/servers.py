@@ -1,27 +1,96 @@
-"""Commands that keep running: api."""
+"""Commands that keep running: worker, beat, api, and up, which is all of them on one machine."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
-from worker import budget, logs, wiring
+from worker import broker, budget, logs, together, wiring
 from worker.cli.options import DEFAULT_SETTINGS, SettingsOption
+from worker.errors import Misconfigured
+from worker.screen import Screen
 from worker.settings import load
 from worker.store.session import Store
 
 app = typer.Typer()
 
+HostOption = Annotated[str, typer.Option("--host", help="The address to listen on; keep it inside your network.")]
+PortOption = Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes any that is free.")]
+
+
+@app.command()
+def worker(
+    leavers: Annotated[
+        bool, typer.Option("--leavers", help="Work for people who depart, and for nobody else.")
+    ] = False,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="How many work at the same time.")] = 2,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+) -> None:
+    """Do what the schedule asks for, until stopped; SIGTERM finishes what is in hand, a second one stops at once."""
+    queues = broker.LEAVER if leavers else broker.ORDINARY
+    name = "leaver-worker" if leavers else "worker"
+    _become_celery(
+        settings,
+        ["worker", "--queues", ",".join(queues), "--concurrency", str(processes), "--pool", "prefork",
+         "--without-gossip", "--without-mingle", "--without-heartbeat", "--hostname", f"{name}@%h"],
+    )  # fmt: skip
+
+
+@app.command()
+def beat(settings: SettingsOption = DEFAULT_SETTINGS) -> None:
+    """Tick: every few seconds a worker looks what is due. Any number of beats may run."""
+    _become_celery(settings, ["beat", "--pidfile", ""])
+
+
+_KNOWN = "ignore:You're running the worker with superuser"  # so does the embedded database's owner; no task is a shell
+
+
+def _become_celery(settings: Path, arguments: Sequence[str]) -> NoReturn:
+    """Celery takes this process over, once it is clear that it can work."""
+    load(settings)
+    wiring.redis_url()
+    with wiring.open_store():
+        pass
+    os.environ["TRUEUP_SETTINGS"] = str(settings.absolute())
+    os.execv(  # noqa: S606 the interpreter that runs us
+        sys.executable, [sys.executable, "-W", _KNOWN, "-m", "celery", "--app", "tasks.app", "--quiet", *arguments]
+    )
+
+
+@app.command()
+def up(
+    processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="Worker processes.")] = 2,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+) -> None:
+    """Run everything on this machine: workers, beat and API, with a PostgreSQL and a Redis where none are named.
+
+    For evaluation, and for a single machine. Ctrl-C stops all of it.
+    """
+    load(settings)
+    if port == 0:
+        raise Misconfigured("`trueup up` tells no port that it was not told; give --port a number.")
+    screen = Screen()
+    logs.configure("worker")
+
+    def ready() -> None:
+        screen.line("Trueup is up on this machine: workers, beat and API. Ctrl-C stops all of it.")
+        screen.line(f"http://{host}:{port}/readyz says how it is. For evaluation and single machines; see README.md.")
+
+    together.up(together.members(str(settings.absolute()), processes, host, port), ready)
+
 
 @app.command()
 def api(
-    host: Annotated[str, typer.Option("--host", help="The address to listen on; keep it inside your network.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="0 takes any that is free.")] = 8000,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8000,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
     """Serve /healthz, /readyz and /metrics until stopped.

@@ -24,8 +24,10 @@ def ensure(session: Session, name: str, slot: dt.datetime, now: dt.datetime) -> 
     made = session.execute(
         text(
             "INSERT INTO job (name, slot, state, attempts, not_before, owner, progress, failure)"
-            " SELECT :name, :slot, 'waiting', 0, :now, '', '{}', '' WHERE NOT EXISTS"
-            " (SELECT 1 FROM job WHERE name = :name AND (slot >= :slot OR state IN ('waiting', 'running')))"
+            " SELECT due.name, due.slot, 'waiting', 0, :now, '', '{}', ''"
+            " FROM (SELECT CAST(:name AS text) AS name, CAST(:slot AS timestamptz) AS slot) AS due WHERE NOT EXISTS"
+            " (SELECT 1 FROM job WHERE job.name = due.name"
+            " AND (job.slot >= due.slot OR job.state IN ('waiting', 'running')))"
             " ON CONFLICT (name, slot) DO NOTHING RETURNING name"
         ),
         {"name": name, "slot": slot, "now": now},
