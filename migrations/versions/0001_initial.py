@@ -656,6 +656,7 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("change_id"),
     )
     op.create_index("effect_recent", "effect", ["target", "at"], unique=False)
+    op.create_index(op.f("ix_effect_step_id"), "effect", ["step_id"], unique=False)
 
 
 # </tables>

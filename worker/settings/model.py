@@ -22,6 +22,7 @@ from worker.core.plan import Gate, GateTable, Operation
 from worker.core.windows import Closed, closed
 from worker.settings.notify import Notify
 from worker.settings.rates import Rates
+from worker.settings.retention import Retention
 from worker.settings.schedule import Schedule, zone_of
 from worker.settings.sections import Duration, Name, OneOrMany, Section, Share, Text, Zone
 from worker.settings.windows import Freeze, Window
@@ -318,6 +319,7 @@ class Settings(Section):
         default={}, description="by target: when changes may be applied; always, where none is given"
     )
     freezes: tuple[Freeze, ...] = Field(default=(), description="times in which nothing is applied")
+    retention: Retention = Retention()
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""

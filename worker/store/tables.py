@@ -436,7 +436,7 @@ class Effect(SQLModel, table=True):
     __table_args__ = (Index("effect_recent", "target", "at"),)
 
     change_id: uuid.UUID = Field(primary_key=True)
-    step_id: uuid.UUID = Field(foreign_key="step.id")
+    step_id: uuid.UUID = Field(index=True, foreign_key="step.id")
     target: str
     person_id: uuid.UUID | None = None
     tally: str
