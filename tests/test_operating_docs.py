@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from worker.broker import QUEUES
 from worker.console import metrics
+from worker.core.drift import DriftKind
+from worker.core.guardrails import State
 from worker.core.notices import NoticeKind
+from worker.ports import Outcome
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text(encoding="utf-8")
 OTHERS = {
@@ -18,6 +22,12 @@ OTHERS = {
 }  # fmt: skip
 METRICS = OTHERS | {f"{one.name}_total" if one.counter else one.name for one in metrics.FAMILIES}
 ROWS = dict(re.findall(r"^\| `(trueup_\w+)` \| ([a-z, ]*) ?\|", PAGE, re.MULTILINE))
+WORDS = {
+    "kind": {kind.value for kind in DriftKind},
+    "queue": set(QUEUES.values()),
+    "state": {state.value for state in State},
+    "outcome": {outcome.value for outcome in Outcome},
+}
 (RULES,) = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(groups:.*?)```", PAGE, re.DOTALL))
 
 
@@ -47,3 +57,5 @@ def test_each_alert_is_about_a_metric_that_exists() -> None:
         named = set(re.findall(r"trueup_\w+", alert["expr"]))
         assert named, alert["alert"]
         assert named <= METRICS, alert["alert"]
+        for label, value in re.findall(r'(\w+)!?=~?"([^"]+)"', alert["expr"]):
+            assert set(value.split("|")) <= WORDS[label], alert["alert"]

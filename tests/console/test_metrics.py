@@ -13,6 +13,8 @@ from sqlmodel import SQLModel
 
 from tests.flows.rig import NOON, Clock
 from worker.core.drift import DriftKind
+from worker.settings import Loaded
+from worker.settings.schedule import jobs
 from worker.store import chain, installations, vitals
 from worker.store.session import Store
 from worker.store.tables import (
@@ -164,6 +166,19 @@ def test_what_waits_by_queue_and_for_how_long(keep: Callable[..., None], numbers
         ("housekeeping", "job"): 60,
     }  # fmt: skip
     assert numbers("trueup_queue_waiting")["housekeeping", "job"] == 2
+
+
+def test_every_job_of_the_schedule_waits_in_some_queue(
+    keep: Callable[..., None], numbers: Numbers, settings: Loaded
+) -> None:
+    scheduled = jobs(settings.settings)
+    keep(*(JobRow(name=job.name, slot=NOON, not_before=NOON) for job in scheduled))
+    keep(JobRow(name="pull gone", slot=NOON, not_before=NOON), JobRow(name="dance", slot=NOON, not_before=NOON))
+
+    waiting = numbers("trueup_queue_waiting")
+
+    assert waiting["sync", "job"] == len([job for job in scheduled if job.subject]) + 1
+    assert waiting["housekeeping", "job"] == len([job for job in scheduled if not job.subject]) + 1
 
 
 def test_queues_in_which_nothing_waits_are_at_zero(numbers: Numbers) -> None:

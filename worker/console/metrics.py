@@ -16,8 +16,10 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from worker.broker import QUEUES
 from worker.core.deadman import JobPast, overdue
 from worker.errors import TrueupError
+from worker.flows.jobs import TASKS
 from worker.settings import Loaded
 from worker.settings.schedule import periods
 from worker.store import vitals
@@ -91,9 +93,6 @@ FAMILIES = (
     Family("paused", "trueup_paused", "1 while somebody has paused the connector (all: everything).", ("connector",)),
 )  # fmt: skip
 
-QUEUES = ("leaver", "apply", "sync", "housekeeping")
-_QUEUE_OF_JOB = {"verify": "housekeeping", "retention": "housekeeping", "tell": "housekeeping"}
-
 
 class Vitals(Collector):
     """What a scrape sees of the database. One scrape at a time: a second waits for the first."""
@@ -153,6 +152,11 @@ def _queues(found: Mapping[str, Rows]) -> Iterator[Metric]:
         for queue in queues
     }
 
+    def queue_of(job: str) -> str:
+        """Of one that is no longer in the schedule: that of the tick, which ends it."""
+        kind = next((kind for kind in TASKS if f"{job} ".startswith(f"{kind} ")), "")
+        return QUEUES[TASKS.get(kind, "tick")]
+
     def add(queue: str, what: str, number: object, age: object) -> None:
         before = waiting[queue, what]
         waiting[queue, what] = before[0] + float(str(number)), max(before[1], float(str(age)))
@@ -162,7 +166,7 @@ def _queues(found: Mapping[str, Rows]) -> Iterator[Metric]:
     for _, number, age in found["parts"]:
         add("sync", "part", number, age)
     for job, number, age in found["jobs_waiting"]:
-        add(_QUEUE_OF_JOB.get(str(job).partition(" ")[0], "sync"), "job", number, age)
+        add(queue_of(str(job)), "job", number, age)
     labels = ("queue", "what")
     yield gauge(
         "trueup_queue_waiting", "Jobs, parts of reads and changes that no worker has finished.", labels,

@@ -28,7 +28,7 @@ from worker.store.tables import JobRow
 
 READ, RECONCILE, APPLY, DEPARTURES = "read", "reconcile", "apply", "apply departures"
 VERIFY, RETENTION, TELL = "verify", "retention", "tell"
-_TASKS: Mapping[str, str] = {
+TASKS: Mapping[str, str] = {
     "pull": READ, "observe": READ, "reconcile": RECONCILE, "end temporary access": RECONCILE,
     "verify": VERIFY, "retention": RETENTION, "tell": TELL,
 }  # fmt: skip
@@ -72,7 +72,7 @@ def _waits(job: Job, row: JobRow, rows: Sequence[JobRow]) -> bool:
 
 
 def _hands(session: Session, job: Job, row: JobRow, clock: dt.datetime) -> list[Nudge]:
-    nudge = Nudge(_TASKS[job.kind], (job.name,))
+    nudge = Nudge(TASKS[job.kind], (job.name,))
     if row.subject is not None and nudge.task == READ:
         waiting = parts.remaining(session, row.subject).waiting
         return [nudge] * max(1, min(HANDS, waiting))
