@@ -80,11 +80,13 @@ def claim_end(session: Session, snapshot_id: uuid.UUID, owner: str) -> Claim | N
 
 
 def _claim(session: Session, snapshot_id: uuid.UUID, owner: str, most: int, which: str) -> list[Claim]:
+    # Materialized: a subquery might be run again for every row, and each run picks other rows that are not locked yet.
     claimed = text(
-        "UPDATE part SET state = 'claimed', owner = :owner, attempts = attempts + 1,"
-        " claimed_until = clock_timestamp() + :claim WHERE id IN (SELECT id FROM part WHERE snapshot_id = :snapshot"
-        f" AND ({_WAITING}) AND {which} AND attempts < :attempts ORDER BY position LIMIT :most"
-        " FOR UPDATE SKIP LOCKED) RETURNING id, kind, args, attempts, facts, position"
+        "WITH picked AS MATERIALIZED (SELECT id AS chosen FROM part WHERE snapshot_id = :snapshot"
+        f" AND ({_WAITING}) AND {which} AND attempts < :attempts ORDER BY position LIMIT :most FOR UPDATE SKIP LOCKED)"
+        " UPDATE part SET state = 'claimed', owner = :owner, attempts = attempts + 1,"
+        " claimed_until = clock_timestamp() + :claim FROM picked WHERE id = chosen"
+        " RETURNING id, kind, args, attempts, facts, position"
     )
     known = {"snapshot": snapshot_id, "owner": owner, "claim": CLAIM, "attempts": ATTEMPTS, "most": most}
     rows = session.execute(claimed, known).all()
