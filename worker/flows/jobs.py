@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from sqlmodel import Session
 
-from worker.core.drift import Cause
 from worker.core.guardrails import State
 from worker.errors import Lost, Paused, Rationed, Refused, TrueupError, Unavailable
-from worker.flows import reading
+from worker.flows import guards, reading
 from worker.flows.apply import settle
 from worker.flows.crowd import gather
+from worker.flows.effects import is_urgent
 from worker.flows.reconcile import reconcile
 from worker.flows.site import Nudge, Site
 from worker.settings.schedule import Job, jobs, zone_of
 from worker.store import jobs as slots
 from worker.store import mirror, parts, runs, snapshots
-from worker.store.tables import JobRow
+from worker.store.tables import JobRow, Run
 
 READ, RECONCILE, APPLY, DEPARTURES = "read", "reconcile", "apply", "apply departures"
 VERIFY, RETENTION, TELL = "verify", "retention", "tell"
@@ -55,19 +55,25 @@ def tick(site: Site) -> list[Nudge]:
         rows = slots.unfinished(session)
         clock = slots.database_clock(session)
         nudges = []
+        changing = set[str]()
+        for run in runs.applying(session):
+            if run.target in site.targets and (run.not_before is None or run.not_before <= now):
+                hands = _hands_for(site, session, run)
+                nudges += hands
+                changing |= {run.target} if hands else set()
         for row in rows:
             if (job := known.get(row.name)) is None:
                 slots.retire(row, now)
-            elif row.not_before <= now and not _waits(job, row, rows):
+            elif row.not_before <= now and not _waits(job, row, rows, changing):
                 nudges += _hands(session, job, row, clock)
-        for run in runs.applying(session):
-            if run.target in site.targets and (run.not_before is None or run.not_before <= now):
-                nudges += hands_for(session, run.id)
     return nudges
 
 
-def _waits(job: Job, row: JobRow, rows: Sequence[JobRow]) -> bool:
-    """A plan is made when the reads of its time are done, well or not."""
+def _waits(job: Job, row: JobRow, rows: Sequence[JobRow], changing: Collection[str]) -> bool:
+    """A plan is made when the reads of its time are done, well or not; and a target is not read anew while it is being
+    changed, for half of what such a read showed would be over by the time that somebody plans by it."""
+    if job.kind == "observe" and row.subject is None and job.subject in changing:
+        return True
     return any(other.name in job.after and other.slot <= row.slot for other in rows)
 
 
@@ -79,15 +85,19 @@ def _hands(session: Session, job: Job, row: JobRow, clock: dt.datetime) -> list[
     return [nudge] if slots.free(row, clock) else []
 
 
-def hands_for(session: Session, run_id: uuid.UUID) -> list[Nudge]:
-    """Who departed comes first, on a queue that nothing else is ever on."""
-    left = runs.changes_of(session, run_id, [State.OPEN.value])
-    departed = {c.account_id for c in left if c.cause == Cause.DEPARTED.name}
-    others = {c.account_id or c.person_id for c in left if c.cause != Cause.DEPARTED.name}
-    hands = min(HANDS, -(-len(others) // ACCOUNTS_A_HAND)) if others or not departed else 0
-    first = min(HANDS, -(-len(departed) // ACCOUNTS_A_HAND))
-    args = (str(run_id),)
-    return [Nudge(DEPARTURES, args)] * first + [Nudge(APPLY, args)] * (max(1, hands) if not left else hands)
+def _hands_for(site: Site, session: Session, run: Run) -> list[Nudge]:
+    """Who departed comes first, on a queue that nothing else is ever on. What waits for the target's window needs
+    nobody, and what needs nobody at all is closed by one."""
+    left = runs.changes_of(session, run.id, [State.OPEN.value])
+    departed = {c.account_id for c in left if is_urgent(c)}
+    others = {c.account_id or str(c.person_id) for c in left if not is_urgent(c)}
+    hands = 0 if left and guards.closed(site, run.target) else _number(others)
+    args = (str(run.id),)
+    return [Nudge(DEPARTURES, args)] * _number(departed) + [Nudge(APPLY, args)] * (hands if left else 1)
+
+
+def _number(accounts: Collection[str]) -> int:
+    return min(HANDS, -(-len(accounts) // ACCOUNTS_A_HAND))
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -159,9 +169,9 @@ def plan(site: Site, name: str) -> None:
         unread = _unread(site, job.subject)
         planned = reconcile(site, job.subject, gather(site, unread), _REASONS[job.kind])
         with site.begin() as session:
-            runs.start_applying(session, planned.run_id)
+            run = runs.start_applying(session, planned.run_id)
             slots.finish(session, row, slots.DONE, site.now(), subject=planned.run_id)
-            site.nudge(session, *hands_for(session, planned.run_id))
+            site.nudge(session, *_hands_for(site, session, run))
 
 
 def _unread(site: Site, target: str) -> set[str]:

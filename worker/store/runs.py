@@ -71,11 +71,14 @@ def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
     return {id for ids in session.exec(query) for id in ids}
 
 
-def start_applying(session: Session, run_id: uuid.UUID) -> None:
+def start_applying(session: Session, run_id: uuid.UUID) -> Run:
     """From now on any worker may make the run's open changes; a plan that somebody only wanted to see stays planned."""
-    session.connection().execute(
-        update(Run).where(col(Run.id) == run_id, col(Run.state) == PLANNED).values(state=APPLYING)
-    )
+    run = session.get(Run, run_id, with_for_update=True)
+    assert run is not None, "it has just been stored"
+    if run.state == PLANNED:
+        run.state = APPLYING
+        session.flush()
+    return run
 
 
 def applying(session: Session) -> list[Run]:
