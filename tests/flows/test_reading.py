@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import signal
 import subprocess
 import sys
@@ -152,6 +153,39 @@ def test_many_who_close_a_read_at_once_close_it_once(rig: Rig, site: Site) -> No
     with ThreadPoolExecutor(6) as threads:
         assert any(list(threads.map(one, range(6))))
     assert len(rig.trail(site, "source read")) == 1
+
+
+def test_of_many_who_begin_a_read_at_once_one_does(site: Site) -> None:
+    together = threading.Barrier(6)
+
+    def one(_: int) -> str:
+        together.wait()
+        try:
+            begin(site, "looker")
+        except Refused as error:
+            return str(error)
+        return "begun"
+
+    with ThreadPoolExecutor(6) as threads:
+        said = list(threads.map(one, range(6)))
+    assert said.count("begun") == 1
+    assert said.count("Another Trueup is reading looker just now; wait for it, then run this again.") == 5
+
+
+def test_ctrl_c_ends_every_thread_of_a_read_before_its_next_call(rig: Rig, site: Site) -> None:
+    counts: list[int] = []
+
+    def interrupted(connector: Any, part: Part) -> Piece:
+        counts.append(calls(rig, "okta"))
+        os.kill(os.getpid(), signal.SIGINT)
+        assert site.stopped.wait(20)
+        piece: Piece = connector.read(part)
+        return piece
+
+    with pytest.raises(KeyboardInterrupt):
+        read(with_connector(site, "okta", read=interrupted), "okta")
+    assert calls(rig, "okta") == counts[0]
+    assert not site.stopped.is_set()  # it may be asked for something else
 
 
 # --- killed, late, twice ---------------------------------------------------------------------------------------------
