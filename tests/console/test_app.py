@@ -63,13 +63,16 @@ def test_a_database_of_another_revision_is_not_ready(
 ) -> None:
     jobs_done()
     with psycopg.connect(dsn(fresh_database.owner_url)) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '0000'")
+        connection.execute("DROP TABLE job, vendor_use, alembic_version")
 
-    answer = api.get("/readyz")
+    answer, scraped = api.get("/readyz"), api.get("/metrics")
 
     assert answer.status_code == 503
-    assert "run `trueup db upgrade`" in checks(answer)["database"][1]
-    assert checks(answer)["jobs"][0]
+    for ok, says in checks(answer).values():
+        assert not ok
+        assert "is empty" in says
+        assert "run `trueup db upgrade`" in says
+    assert (scraped.status_code, "trueup_database_up 0.0" in scraped.text) == (200, True)
 
 
 def test_a_redis_that_is_gone_is_said(store: Store, settings: Loaded, clock: Clock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from sqlmodel import select
 from tests.flows.rig import Rig
 from tests.test_logs import quiet_again
 from worker import logs
+from worker.console.metrics import Vitals, scraper
 from worker.core.guardrails import State
 from worker.core.notices import NoticeKind
 from worker.errors import Denied, Refused, Unavailable
@@ -26,8 +28,9 @@ from worker.flows import reading
 from worker.flows.notices import tell
 from worker.flows.passes import plan, sync
 from worker.flows.site import Site
+from worker.flows.trail import forget
 from worker.settings.schedule import jobs
-from worker.store import notices
+from worker.store import notices, people
 from worker.store.tables import JobRow, NoticeRow
 
 assert quiet_again
@@ -350,6 +353,29 @@ def test_a_message_goes_to_nobody_but_its_receiver(site: Site, chat: Chat) -> No
             tell(site)
 
         assert not stranger.came.is_set()
+
+
+def test_whoever_is_forgotten_is_in_no_notice(rig: Rig) -> None:
+    with rig.open("enforce") as site:
+        sync(site)
+        with site.begin() as session:
+            (found,) = people.find(session, rig.logins("leaver")[0])
+        rig.clock.advance(hours=1)
+        sync(site)
+        assert {row.sentence for row in kept(site) if str(row.person_id) == found.person_id} - {""}
+        forget(site, found.person_id)
+
+        assert {row.sentence for row in kept(site) if str(row.person_id) == found.person_id} == {""}
+        assert [row for row in kept(site) if row.sentence], "everybody else's is still to be told"
+
+
+def test_metrics_of_a_whole_pass_name_nobody(rig: Rig) -> None:
+    with rig.open("enforce") as site:
+        sync(site)
+        text = scraper(Vitals(site.store, site.loaded, site.now(), site.now))().decode()
+
+    assert "trueup_steps_total" in text
+    assert re.findall(r"[\w.]+@[\w.]+|[0-9a-f]{8}-[0-9a-f]{4}-", text) == []
 
 
 def test_logs_of_a_whole_pass_name_nobody(rig: Rig, quiet_again: None) -> None:

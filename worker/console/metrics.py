@@ -26,6 +26,7 @@ from worker.store import vitals
 from worker.store.session import Store
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+UP = "1 while the database answers and has the shape that this Trueup needs."
 Rows = Sequence[tuple[object, ...]]
 
 
@@ -107,12 +108,13 @@ class Vitals(Collector):
         yield gauge("trueup_info", "Which Trueup this is.", ("version",), [((version("trueup"),), 1.0)])
         now = self._now()
         try:
+            self._store.assert_current()
             with self._one_at_a_time, self._store.begin() as session:
                 found, pasts = vitals.readings(session, now), vitals.job_pasts(session)
         except TrueupError:  # /readyz says what is wrong; a scrape without an answer would say less than this
-            yield gauge("trueup_database_up", "1 while the database answers.", (), [((), 0.0)])
+            yield gauge("trueup_database_up", UP, (), [((), 0.0)])
             return
-        yield gauge("trueup_database_up", "1 while the database answers.", (), [((), 1.0)])
+        yield gauge("trueup_database_up", UP, (), [((), 1.0)])
         yield from (self._family(family, found[family.reading]) for family in FAMILIES)
         yield from _queues(found)
         yield from self._jobs(pasts, now)

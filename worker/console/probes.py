@@ -69,6 +69,7 @@ def jobs(store: Store, loaded: Loaded, watched_since: dt.datetime, now: Callable
 
     def ask() -> str:
         moment, settings = now(), loaded.settings
+        store.assert_current()
         with store.begin() as session:
             pasts = vitals.job_pasts(session)
         scheduled = periods(settings, moment)
