@@ -22,7 +22,7 @@ from redis import Redis
 from worker.budget import Budget, Terms, Use, budget, tenant_of
 from worker.budget.local import Local
 from worker.budget.shared import Shared
-from worker.budget.terms import LEAVER, SLOT_LIFE, Buckets, said
+from worker.budget.terms import LEAVER, SLOT_LIFE, Buckets, Said, said
 from worker.embedded import redis
 from worker.errors import Misconfigured, Paused, Unavailable
 from worker.ports import Gauge, Line
@@ -308,29 +308,27 @@ def test_no_vendor_shuts_us_out_for_longer_than_an_hour(together: Budget, clock:
 def test_too_many_at_once_is_met_with_fewer_at_once_and_no_waiting_for_the_window(
     buckets: Buckets, clock: Clock
 ) -> None:
-    some, crowded = terms(at_once=8, leavers=0.0), Gauge(0, 0, 60)
+    some, crowded = terms(at_once=16, leavers=0.0), said(terms(), 429, Gauge(0, 0, 60))
+    unanswered, answered = said(some, 0, None), said(some, 200, None)
 
-    def under_way() -> int:
-        slots = [f"call {n}" for n in range(9)]
-        through = [slot for slot in slots if buckets.take(some, "", "", slot) == 0]
-        for slot in through:
-            buckets.settle(some, "", slot, said(some, 0, None))
-        return len(through)
+    def under_way(most: int) -> list[str]:
+        return [slot for slot in map(str, range(most)) if buckets.take(some, "", "", slot) == 0]
 
-    assert under_way() == 8
-    for slot in ("a", "b", "c", "d"):
-        assert buckets.take(some, "", "", slot) == 0
-    buckets.settle(some, "", "a", said(some, 429, crowded))
-    buckets.settle(some, "", "b", said(some, 429, crowded))  # of the same crowd
-    for slot in ("c", "d"):
-        buckets.settle(some, "", slot, said(some, 0, None))
-    assert under_way() == 2
-    for _ in range(40):
+    def over(slots: list[str], outcome: Said) -> None:
+        for slot in slots:
+            buckets.settle(some, "", slot, outcome)
+
+    slots = under_way(12)
+    assert len(slots) == 12
+    over(slots[:2], crowded)  # of the same crowd, and so counted once
+    over(slots[2:], unanswered)
+    slots = under_way(9)
+    assert len(slots) == 6
+    over(slots, unanswered)
+    for _ in range(150):
         clock.sleep(1)
-        assert buckets.take(some, "", "", "one") == 0
-        buckets.settle(some, "", "one", said(some, 200, None))
-    clock.sleep(5)
-    assert under_way() == 8
+        over(under_way(1), answered)
+    assert len(under_way(17)) == 16
 
 
 def test_a_login_on_the_way_to_a_call_is_under_way_in_its_stead(together: Budget) -> None:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Database, dsn
-from tests.red import core, flows
+from tests.red import budget, core, flows
 
 ROOT = Path(__file__).parents[1]
 PARTS = 2  # of a group, for as many cores; each costs the imports anew
@@ -42,7 +42,7 @@ def server(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
 
 
 def test_every_guard_has_a_name_of_its_own() -> None:
-    for mutants in (core.MUTANTS, flows.MUTANTS):
+    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS):
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
@@ -51,6 +51,15 @@ def test_every_guard_has_a_name_of_its_own() -> None:
 def test_a_guard_of_the_core_that_is_switched_off_makes_its_test_red(part: int) -> None:
     expected = {mutant.guard: "red" for mutant in core.MUTANTS[part::PARTS]}
     assert verdicts("core", part, os.environ) == {"nothing": "green", **expected}
+
+
+@pytest.mark.timeout(600)
+def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None:
+    expected = {mutant.guard: "red" for mutant in budget.MUTANTS}
+    assert {name: said for part in range(PARTS) for name, said in verdicts("budget", part, os.environ).items()} == {
+        "nothing": "green",
+        **expected,
+    }
 
 
 @pytest.mark.timeout(600)

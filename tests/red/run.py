@@ -18,16 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.red import core, flows
+from tests.red import budget, core, flows
 from tests.red.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
-GROUPS: dict[str, tuple[Mutant, ...]] = {"core": core.MUTANTS, "flows": flows.MUTANTS}
+GROUPS: dict[str, tuple[Mutant, ...]] = {"budget": budget.MUTANTS, "core": core.MUTANTS, "flows": flows.MUTANTS}
 SMALL = ("hypothesis", "pydantic", "yaml")
 LARGE = ("sqlmodel", "alembic.command", "httpx", "uvicorn", "starlette", "jsonschema_rs", "rfc8785", "looker_sdk")
-LIBRARIES = {"core": SMALL, "flows": (*SMALL, *LARGE)}
+LIBRARIES = {"budget": (*SMALL, *LARGE, "redis"), "core": SMALL, "flows": (*SMALL, *LARGE)}
 OPTIONS = ["-q", "--assert=plain", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={ROOT}", "-c/dev/null"]
-ALSO = {"core": ("--noconftest",), "flows": ("-p", "pytest_timeout", "--timeout=120")}
+_TIMED = ("-p", "pytest_timeout", "--timeout=120")
+ALSO = {"budget": _TIMED, "core": ("--noconftest",), "flows": _TIMED}
 
 
 def main(group: str, part: int, parts: int) -> None:

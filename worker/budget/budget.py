@@ -18,7 +18,7 @@ from worker.rest import CALLS_END, LANE
 LONGEST_WAIT = 90.0  # seconds that one call may wait for its turn
 # A Redis that is configured means several workers, who cannot see each other while it is away.
 ALONE = 0.25  # of the share
-AGAIN = 3.0  # seconds after which a Redis that did not answer is asked again
+AGAIN = 5.0  # seconds after which a Redis that did not answer is asked again
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from worker.budget.terms import CROWDED, FEWEST_AT_ONCE, LEAVER, LONGEST_SHUT, SLOT_LIFE, Said, Terms, digest
 from worker.errors import Misconfigured, Unavailable
 
-MOMENT = 0.5  # seconds that Redis may take to answer
+MOMENT = 1.0  # seconds that Redis may take to answer
 KEPT = int(2 * LONGEST_SHUT)  # seconds that what was learned of a tenant outlives the last call
 NotAnswering = RedisError
 
@@ -169,7 +170,7 @@ def _client(url: str) -> Redis:
             url,
             socket_timeout=MOMENT,
             socket_connect_timeout=MOMENT,
-            retry=Retry(NoBackoff(), 1),
+            retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
             decode_responses=True,
         )
     except ValueError as error:
