@@ -25,7 +25,7 @@ ROWS = dict(re.findall(r"^\| `(trueup_\w+)` \| ([a-z, ]*) ?\|", PAGE, re.MULTILI
 WORDS = {
     "kind": {kind.value for kind in DriftKind},
     "queue": set(QUEUES.values()),
-    "state": {state.value for state in State},
+    "state": {state.value for state in State} | {outcome.value for outcome in Outcome},
     "outcome": {outcome.value for outcome in Outcome},
 }
 (RULES,) = (yaml.safe_load(text) for text in re.findall(r"```yaml\n(groups:.*?)```", PAGE, re.DOTALL))

@@ -125,11 +125,12 @@ def test_changes_are_those_of_each_targets_newest_run(keep: Callable[..., None],
     assert numbers("trueup_changes") == {("withheld", "looker"): 1, ("failed", "looker"): 1}
 
 
-def test_mutations_count_up_only_once_their_outcome_is_known(keep: Callable[..., None], numbers: Numbers) -> None:
-    of = run("looker", "closed")
+def test_mutations_of_the_last_day_by_outcome_once_it_is_known(keep: Callable[..., None], numbers: Numbers) -> None:
+    of, older = run("looker", "closed"), run("looker", "closed", NOON - 25 * HOUR)
     keep(of, step(of, "applied"), step(of, "applied"), step(of, "failed"), step(of, "unknown"), step(of, "attempted"))
+    keep(older, step(older, "applied"))
 
-    assert numbers("trueup_steps_total") == {("applied", "looker"): 2, ("failed", "looker"): 1}
+    assert numbers("trueup_steps") == {("applied", "looker"): 2, ("failed", "looker"): 1}
     assert numbers("trueup_steps_unsettled") == {("looker",): 2}
 
 

@@ -1,7 +1,7 @@
 """How Trueup is, for Prometheus: computed from the database when it is asked for, so that one process speaks for all.
 
-Gauges say how things stand. Counters come only from what is never deleted and never counted back: vendor_use, the
-outcomes of steps, the chain. What retention may delete is told as a gauge over the last 24 hours.
+Gauges say how things stand. Counters come only from what is never deleted and never counted back: vendor_use and the
+chain. What retention may delete is told as a gauge over the last 24 hours, since a counter must not fall.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ FAMILIES = (
         ("target", "state"),
     ),
     Family(
-        "steps", "trueup_steps", "Mutations of a target since ever, by outcome.", ("target", "outcome"), counter=True,
+        "steps", "trueup_steps", "Mutations of the last 24 hours whose outcome is known.", ("target", "outcome"),
     ),
     Family(
         "steps_unsettled", "trueup_steps_unsettled",

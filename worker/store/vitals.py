@@ -30,9 +30,9 @@ _STATEMENTS: Mapping[str, str] = {
             SELECT DISTINCT ON (target) id FROM run ORDER BY target, started_at DESC
         ) newest ON newest.id = change.run_id GROUP BY 1, 2
     """,
-    "steps": """
-        SELECT target, outcome, count(*) FROM step
-        WHERE outcome NOT IN ('attempted', 'unknown') GROUP BY 1, 2
+    "steps": f"""
+        SELECT step.target, step.outcome, count(*) FROM step JOIN run ON run.id = step.run_id
+        WHERE run.started_at > {_DAY} AND step.outcome NOT IN ('attempted', 'unknown') GROUP BY 1, 2
     """,
     "steps_unsettled": ("SELECT target, count(*) FROM step WHERE outcome IN ('attempted', 'unknown') GROUP BY 1"),
     "snapshot_age": f"SELECT connector, {_SECONDS.format('started_at')} FROM snapshot WHERE current",
