@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lock bench clean
+.PHONY: help setup demo test check fmt lock bench secrets clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
@@ -32,6 +32,9 @@ lock: ## resolve the ranges of pyproject.toml into the locked requirement files
 
 bench: setup ## measure, with the figures that docs quote
 	@.venv/bin/python -m benchmarks
+
+secrets: ## make the random passwords that compose.yaml wants, in ./secrets
+	@deploy/make-secrets
 
 clean: ## remove what the other targets made
 	@rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

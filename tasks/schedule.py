@@ -13,7 +13,7 @@ from typing import Any
 TICK = float(os.environ.get("TRUEUP_TICK_SECONDS", "5"))
 
 BEAT: dict[str, Any] = {
-    "beat_scheduler": "celery.beat:Scheduler",  # in memory
+    "beat_scheduler": "tasks.alive:Metronome",  # in memory
     "beat_max_loop_interval": TICK,
     "beat_schedule": {"tick": {"task": "trueup.tick", "schedule": TICK, "options": {"expires": 2 * TICK}}},
 }
