@@ -31,6 +31,7 @@ ROOMS = {
     "worker.embedded": "embedded",
     "worker.broker": "broker",
     "worker.budget": "budget",
+    "worker.witness": "witness",
     "worker.flows": "flows",
     "worker.wiring": "wiring",
     "worker.sandbox": "sandbox",
@@ -45,7 +46,7 @@ ROOMS = {
 }
 
 _LOW = "core errors ports references"
-_INSIDE = f"{_LOW} budget embedded flows logs private rest settings shelf store"
+_INSIDE = f"{_LOW} budget embedded flows logs private rest settings shelf store witness"
 # tasks | console | cli -> wiring -> flows -> (store | sources | targets, strangers to each other)
 # -> ports, rest -> core -> errors. `shelf` is the bare packages worker.sources and worker.targets, which say which
 # connectors there are; nobody imports a connector by name, so that adding one edits no file.
@@ -57,6 +58,7 @@ MAY_IMPORT = {
     "references": "errors",
     "rest": "core errors ports references",
     "budget": "core errors ports rest",
+    "witness": "budget errors",
     "private": "errors",
     "logs": "core errors references",
     "notify": "core errors references",
@@ -66,7 +68,7 @@ MAY_IMPORT = {
     "settings": f"{_LOW} shelf",
     "embedded": "errors",
     "broker": "embedded errors references settings",
-    "flows": f"{_LOW} logs notify private rest settings store",
+    "flows": f"{_LOW} logs notify private rest settings store witness",
     "wiring": f"{_INSIDE} broker",
     "sandbox": "core errors",
     "screen": "core errors flows",
@@ -101,7 +103,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "psycopg": {"store": EVERYTHING, "embedded": EVERYTHING},
     "pydantic": {"references settings sources targets flows console store": EVERYTHING},
     "pydantic_core": {"references settings": EVERYTHING},
-    "redis": {"budget": EVERYTHING, "broker": EVERYTHING},
+    "redis": {"budget": EVERYTHING, "broker": EVERYTHING, "witness": EVERYTHING},
     "requests": {"targets": EVERYTHING},
     "rfc8785": {"store": EVERYTHING},
     "rich": {"cli": EVERYTHING, "screen": EVERYTHING},

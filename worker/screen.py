@@ -19,6 +19,7 @@ from worker.core.guardrails import ASK, Judged, State
 from worker.core.render import counted, quoted
 from worker.flows.passes import Outlook
 from worker.flows.reconcile import Reconciled
+from worker.flows.restored import Restored
 
 SHOWN = 60  # changes per target that a screen lists; --json and --out have them all
 
@@ -93,6 +94,21 @@ class Screen:
             self.trouble(problem, "not done")
         self.out.print()
         self.line(outlook.closing_line(), "bold")
+
+    def restored(self, found: Restored) -> None:
+        """What books that were put back do not know."""
+        self.line(found.why, "bold")
+        self.line(found.trail)
+        for text in found.differs[:SHOWN]:
+            self.line(f"  {text}")
+        if len(found.differs) > SHOWN:
+            self.line(f"  and {len(found.differs) - SHOWN:,} more; `trueup db restored --json` has all of them")
+        for name, message in found.failures:
+            self.trouble(message, name)
+        self.line(
+            f"{counted(len(found.differs), 'difference')}. Every plan from here on rests on the fresh reads; when they"
+            " are right, run `trueup db accept-restored --note WHY`."
+        )
 
     def next_steps(self, outlook: Outlook) -> None:
         """What somebody can do about what is open, in the commands that do it."""
@@ -232,4 +248,5 @@ def outlook_data(outlook: Outlook, *, strict: bool) -> dict[str, Any]:
         ],
         "failures": [{"connector": name, "message": message} for name, message in outlook.failures],
         "settled": outlook.settled,
+        "restored": outlook.restored,
     }

@@ -25,6 +25,7 @@ from worker.settings.rates import Rates
 from worker.store import migrate, vendor_use
 from worker.store.owners import this_process
 from worker.store.session import Store
+from worker.witness import InFile, InRedis, Witness
 
 DATABASE = "TRUEUP_DATABASE_URL"
 OWNER_DATABASE = "TRUEUP_OWNER_DATABASE_URL"
@@ -56,7 +57,9 @@ def open_site(
     loaded = load(path)
     with ExitStack() as stack:
         store = stack.enter_context(open_store())
-        site = Site(loaded, store, {}, {}, actor, this_process(), now, say, send)
+        witness = _witness()
+        stack.callback(witness.close)
+        site = Site(loaded, store, {}, {}, actor, this_process(), now, say, send, witness=witness)
         yield connect(site, stack, longest_wait)
 
 
@@ -89,6 +92,14 @@ def connect(site: Site, stack: ExitStack, longest_wait: float = LONGEST_WAIT) ->
     for target in targets.values():
         stack.callback(target.close)
     return replace(site, sources=sources, targets=targets)
+
+
+def _witness() -> Witness:
+    """Beside the embedded database, or in the Redis that stands beside a real one."""
+    if named(DATABASE) is None:
+        return InFile(embedded.folder() / "witness.json")
+    url = named(REDIS)
+    return InRedis(url) if url else Witness()
 
 
 def _terms(settings: Any, rate: Rate, ours: Rates) -> Terms:

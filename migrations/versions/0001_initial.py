@@ -256,6 +256,8 @@ def _tables() -> None:
         sa.Column("identity", sa.String(), nullable=False),
         sa.Column("actor", sa.String(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("away", sa.String(), nullable=False),
+        sa.Column("noticed_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("one"),
     )
     op.create_table(

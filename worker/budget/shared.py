@@ -106,7 +106,7 @@ class Shared:
     """Raises NotAnswering within a moment when Redis does not answer."""
 
     def __init__(self, url: str, clock: Callable[[], float] | None = None) -> None:
-        self._redis = _client(url)
+        self._redis = client(url)
         self._clock = clock
         self._take = self._redis.register_script(TAKE)
         self._settle = self._redis.register_script(SETTLE)
@@ -154,7 +154,7 @@ def _keys(terms: Terms, bucket: str) -> list[str]:
     return [f"{place}:{digest(bucket)}", f"{place}:crowd", f"{place}:slots"]
 
 
-def _client(url: str) -> Redis:
+def client(url: str) -> Redis:
     """Raises Misconfigured without repeating the address, which may hold a password."""
     if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
         raise Misconfigured("TRUEUP_REDIS_URL is no address of a Redis: write redis://, rediss:// or unix://.")
@@ -180,7 +180,7 @@ def _client(url: str) -> Redis:
 def ping(url: str) -> None:
     """Raises Unavailable unless the Redis at this address answers within a moment."""
     try:
-        with closing(_client(url)) as redis:
+        with closing(client(url)) as redis:
             redis.ping()
     except RedisError as error:
         said = type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,14 @@ from worker.cli.options import (
     DEFAULT_SETTINGS,
     ActorOption,
     JsonOption,
+    NoteOption,
     SettingsOption,
     open_site,
     show_help,
 )
 from worker.core.render import counts_line
 from worker.errors import Misconfigured
+from worker.flows import restored
 from worker.flows.check import check as look
 from worker.screen import Screen
 from worker.settings.json_schema import schema as json_schema
@@ -96,6 +99,33 @@ def check(
                 "Nothing stands in the way, but look at the warnings." if found.warnings else "All is well.", "bold"
             )
     raise typer.Exit(found.exit_code())
+
+
+@db.command("restored")
+def db_restored(
+    settings: SettingsOption = DEFAULT_SETTINGS, actor: ActorOption = "", as_json: JsonOption = False
+) -> None:
+    """After a restore: read afresh, say what differs."""
+    screen = Screen(as_json)
+    with open_site(settings, actor, screen) as site:
+        found = restored.report(site)
+    if as_json:
+        screen.json({**asdict(found), "failures": dict(found.failures)})
+    elif not found.why:
+        screen.line("These books are where they should be.")
+    else:
+        screen.restored(found)
+    raise typer.Exit(1 if found.failures else 2 if found.why else 0)
+
+
+@db.command("accept-restored")
+def db_accept_restored(
+    note: NoteOption = "", settings: SettingsOption = DEFAULT_SETTINGS, actor: ActorOption = ""
+) -> None:
+    """Go on from restored books; baselines are void."""
+    screen = Screen()
+    with open_site(settings, actor, screen) as site:
+        screen.line(restored.accept(site, note))
 
 
 @db.command("upgrade")

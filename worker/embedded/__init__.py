@@ -4,6 +4,6 @@ Whether a server runs is never guessed from a process id. The server inherits a 
 exactly as long as one of its processes lives, and a kill -9 frees it.
 """
 
-from worker.embedded.postgres import DATABASE, OWNER, WORKER, Embedded, running, start, stop
+from worker.embedded.postgres import DATABASE, OWNER, WORKER, Embedded, folder, running, start, stop
 
-__all__ = ["DATABASE", "OWNER", "WORKER", "Embedded", "running", "start", "stop"]
+__all__ = ["DATABASE", "OWNER", "WORKER", "Embedded", "folder", "running", "start", "stop"]

@@ -90,6 +90,11 @@ def running(state: Path | None = None) -> Iterator[Embedded]:
         yield _embedded(place)
 
 
+def folder(state: Path | None = None) -> Path:
+    """Where the server of this state folder lives."""
+    return place_of(_KIND, state).folder
+
+
 def _server(place: Place) -> Server:
     return Server(place, lambda: _answers(place), lambda: _command(place), lambda: _end(place))
 

@@ -18,7 +18,7 @@ from worker.core.drift import Cause
 from worker.core.guardrails import State
 from worker.core.plan import Operation
 from worker.errors import Denied, Lost, Refused, TrueupError, Unavailable
-from worker.flows import guards
+from worker.flows import guards, home
 from worker.flows.effects import INTERRUPTED, AccountWork, Applied, is_urgent, settle_account
 from worker.flows.site import Site
 from worker.store import leases, runs
@@ -33,6 +33,7 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
 
     Raises nothing that concerns a single change. What stops the run as a whole is in `stopped`; the rest stays open.
     """
+    home.refuse_restored(site)
     run = _run(site, run_id)
     applied = Applied(run.target, run_id)
     with site.begin() as session:
@@ -51,6 +52,7 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
             break
     if applied.stopped or not applied.waiting:
         _close(site, run, applied.stopped)
+    home.look(site)
     return applied
 
 
@@ -65,6 +67,7 @@ def work(site: Site, run_id: uuid.UUID, enough: Callable[[], bool], *, departed_
     if run.state != runs.APPLYING or (run.not_before is not None and run.not_before > site.now()):
         return False
     try:
+        home.refuse_restored(site)
         with site.begin() as session:
             _refuse_moved(site, session, run)
             good_until = guards.good_until(site, session, run.snapshots)
@@ -77,6 +80,7 @@ def work(site: Site, run_id: uuid.UUID, enough: Callable[[], bool], *, departed_
         raise
     if not more:
         _close_when_done(site, run)
+    home.look(site)
     return more
 
 

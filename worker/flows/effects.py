@@ -30,7 +30,7 @@ from worker.errors import (
     Unavailable,
     Unknown,
 )  # fmt: skip
-from worker.flows import guards
+from worker.flows import guards, home
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END, LANE
@@ -74,6 +74,7 @@ class AccountWork:
 
     def work(self) -> None:
         """Claim the account and make its steps. Raises Unavailable or Denied when the run cannot go on."""
+        home.refuse_restored(self._site)
         self._wait_for_window()
         if not self._changes:
             return

@@ -18,7 +18,7 @@ from worker.core.plan import TAKING
 from worker.core.render import counted
 from worker.core.windows import Closed
 from worker.errors import Misconfigured, Paused, Refused, TrueupError
-from worker.flows import guards
+from worker.flows import guards, home
 from worker.flows.apply import apply, settle
 from worker.flows.crowd import gather
 from worker.flows.effects import Applied
@@ -41,6 +41,7 @@ class Outlook:
     applied: list[Applied] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
+    restored: str = ""  # why the books must be taken for restored, so that nothing is applied
     closed: dict[str, Closed] = field(default_factory=dict)  # targets that may not be changed now
 
     def waits(self) -> dict[str, str]:
@@ -59,8 +60,9 @@ class Outlook:
 
     @property
     def troubles(self) -> list[str]:
-        """What went wrong while applying."""
-        return [text for run in self.applied for text in (*run.problems, *([run.stopped] if run.stopped else []))]
+        """What went wrong while applying, and what nothing is applied for."""
+        away = [f"{self.restored} {home.REMEDY}."] if self.restored else []
+        return away + [t for run in self.applied for t in (*run.problems, *([run.stopped] if run.stopped else []))]
 
     def open_changes(self) -> int:
         """Changes to apply or to decide about. What was applied is no longer one."""
@@ -117,7 +119,7 @@ def _may_wait(judged: Judged) -> bool:
 
 def plan(site: Site, reason: str = "plan") -> Outlook:
     """Read everything and store a plan for each target. What cannot be read is a failure, and concerns nobody else."""
-    outlook = Outlook()
+    outlook = Outlook(restored=home.look(site))
     _read_all(site, outlook)
     unread = {name for name, _ in outlook.failures}
     crowd = gather(site, unread)
@@ -168,6 +170,8 @@ def apply_saved(site: Site, saved: Mapping[str, Any]) -> Outlook:
 
 
 def _apply_all(site: Site, outlook: Outlook, only: frozenset[str] | None) -> None:
+    if outlook.restored:
+        return
     for planned in outlook.plans:
         site.say(f"Applying to {planned.target}")
         with _own_trouble(outlook, planned.target):

@@ -18,7 +18,7 @@ from sqlmodel import Session
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
 from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
-from worker.flows import certificate, departures
+from worker.flows import certificate, departures, home
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
 from worker.store import installations, leases, mirror, notices, parts, people
@@ -82,6 +82,7 @@ def begin(site: Site, name: str) -> uuid.UUID:
     An earlier read that nobody is at any more is set aside. Raises Refused while somebody is at one.
     """
     connector = _connector(site, name)
+    home.look(site)  # what is read from now on is not what the books said
     try:
         recognise(site, name, connector)
     except (Denied, Misshapen, Refused) as error:

@@ -19,6 +19,7 @@ from worker.ports import Source, Target
 from worker.settings import Loaded
 from worker.store import chain, installations
 from worker.store.session import Store
+from worker.witness import Witness
 
 _EVENTS, _NUDGES = "events", "nudges"
 CLAIM = dt.timedelta(seconds=60)  # on one account: renewed before each step, and longer than any call of one may take
@@ -48,7 +49,8 @@ def _unsent(_: Nudge) -> None:
 class Site:
     """One Trueup at work. `actor` is who or what asked ("operator:ana", "schedule"); `owner` names this process in
     leases; `say` shows progress to whoever waits; `send` takes a nudge to the workers;
-    `count_calls` writes down what vendors were asked since it was last called."""
+    `count_calls` writes down what vendors were asked since it was last called; `witness` remembers outside the
+    database how far the trail is."""
 
     loaded: Loaded
     store: Store
@@ -60,6 +62,7 @@ class Site:
     say: Callable[[str], None] = field(default=_quiet)
     send: Callable[[Nudge], None] = field(default=_unsent)
     count_calls: Callable[[], None] = field(default=_uncounted)
+    witness: Witness = field(default_factory=Witness)
     claim: dt.timedelta = CLAIM
     stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
 

@@ -519,7 +519,7 @@ class VendorUse(SQLModel, table=True):
 
 class Home(SQLModel, table=True):
     """Which database these books were last known to be in. In another one they were restored: nothing is applied until
-    an operator has seen what differs."""
+    an operator has seen what differs. `away` says why they are not at home, "" when they are."""
 
     __tablename__ = "home"
 
@@ -527,6 +527,8 @@ class Home(SQLModel, table=True):
     identity: str
     actor: str
     at: dt.datetime = _when()
+    away: str = ""
+    noticed_at: dt.datetime | None = _when(null=True)
 
 
 # --- record: the chain ---------------------------------------------------------------------------------------------
