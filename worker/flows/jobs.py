@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from sqlmodel import Session
 
 from worker.core.guardrails import State
-from worker.errors import Lost, Paused, Rationed, Refused, TrueupError, Unavailable
+from worker.errors import Lost, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
 from worker.flows import guards, reading
 from worker.flows.apply import settle
 from worker.flows.crowd import gather
@@ -23,7 +23,7 @@ from worker.flows.reconcile import reconcile
 from worker.flows.site import Nudge, Site
 from worker.settings.schedule import Job, jobs, zone_of
 from worker.store import jobs as slots
-from worker.store import mirror, parts, runs, snapshots
+from worker.store import leases, mirror, parts, runs
 from worker.store.tables import JobRow, Run
 
 READ, RECONCILE, APPLY, DEPARTURES = "read", "reconcile", "apply", "apply departures"
@@ -70,11 +70,11 @@ def tick(site: Site) -> list[Nudge]:
 
 
 def _waits(job: Job, row: JobRow, rows: Sequence[JobRow], changing: Collection[str]) -> bool:
-    """A plan is made when the reads of its time are done, well or not; and a target is not read anew while it is being
-    changed, for half of what such a read showed would be over by the time that somebody plans by it."""
+    """A plan is made when the reads that were due before it are done, well or not. A target is not read anew while it
+    is being changed: half of what such a read showed would be over by the time that somebody plans by it."""
     if job.kind == "observe" and row.subject is None and job.subject in changing:
         return True
-    return any(other.name in job.after and other.slot <= row.slot for other in rows)
+    return any(other.name in job.after and other.slot <= max(row.slot, row.not_before) for other in rows)
 
 
 def _hands(session: Session, job: Job, row: JobRow, clock: dt.datetime) -> list[Nudge]:
@@ -148,7 +148,7 @@ def _interrupted(site: Site, job: Job, subject: uuid.UUID, error: TrueupError) -
     with site.begin() as session:
         found = mirror.snapshot(session, subject)
         ended = found is None or bool(found.failure)
-        again = isinstance(error, Unavailable) or (isinstance(error, Refused) and ended)
+        again = isinstance(error, Unavailable | Unknown) or (isinstance(error, Refused) and ended)
         slots.interrupt_read(
             session, job.name, subject,
             ended=ended, again=again, attempts=ATTEMPTS, until=site.now() + _later(error), now=site.now(),
@@ -175,13 +175,11 @@ def plan(site: Site, name: str) -> None:
 
 
 def _unread(site: Site, target: str) -> set[str]:
-    """Sources whose last read came to nothing: their people lose nothing. Raises Refused for the target itself."""
+    """Sources whose last read came to nothing, or could not even be begun: their people lose nothing. Raises Refused
+    for the target itself."""
+    asked = {f"pull {name}": name for name in site.sources} | {f"observe {target}": target}
     with site.begin() as session:
-        failed = {
-            name: found.failure
-            for name in (*site.sources, target)
-            if (found := snapshots.latest_attempt(session, name)) is not None and found.failure
-        }
+        failed = {asked[job]: failure for job, failure in slots.last_failures(session, list(asked)).items()}
     if target in failed:
         raise Refused(f"{target} could not be read whole, so nothing is planned for it: {failed[target]}")
     return set(failed)
@@ -206,6 +204,14 @@ def go_on(site: Site, name: str, step: Callable[[Mapping[str, object]], Mapping[
     return progress is not None
 
 
+def let_go(site: Site) -> None:
+    """Give back whatever a task that failed has left claimed in our name. Between tasks only, when we are at nothing."""
+    with site.begin() as session:
+        leases.let_go(session, site.owner)
+        parts.let_go(session, site.owner)
+        slots.let_go(session, site.owner)
+
+
 def _job(site: Site, name: str) -> Job:
     for job in jobs(site.loaded.settings):
         if job.name == name:
@@ -224,7 +230,8 @@ def _ending(site: Site, row: JobRow) -> Iterator[None]:
     try:
         yield
     except TrueupError as error:
-        again = isinstance(error, Unavailable) and (row.attempts < ATTEMPTS or isinstance(error, Paused | Rationed))
+        hopeful = row.attempts < ATTEMPTS or isinstance(error, Paused | Rationed)
+        again = hopeful and isinstance(error, Unavailable | Unknown)
         with site.begin() as session:
             if again:
                 slots.put_off(session, row, site.now() + _later(error), str(error))
@@ -234,5 +241,6 @@ def _ending(site: Site, row: JobRow) -> Iterator[None]:
 
 
 def _later(error: TrueupError) -> dt.timedelta:
-    given = getattr(error, "retry_after", None)
-    return dt.timedelta(seconds=given) if given else AGAIN
+    """When trying again may help. The database broke off, and is back already if this can be written: at once."""
+    given = 0.0 if isinstance(error, Unknown) else getattr(error, "retry_after", None)
+    return AGAIN if given is None else dt.timedelta(seconds=given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -70,6 +70,17 @@ def current(session: Session, name: str) -> JobRow | None:
     return session.exec(query.order_by(col(JobRow.slot)).limit(1)).first()
 
 
+def last_failures(session: Session, names: Sequence[str]) -> dict[str, str]:
+    """Of these jobs, those whose last slot came to nothing, with the reason."""
+    rows = session.execute(
+        text(
+            "SELECT DISTINCT ON (name) name, state, failure FROM job WHERE name = ANY(:names) ORDER BY name, slot DESC"
+        ),
+        {"names": list(names)},
+    )
+    return {row.name: row.failure for row in rows if row.state == FAILED}
+
+
 def retire(row: JobRow, now: dt.datetime) -> None:
     """End a slot of a job that there is no more; written with the transaction that `row` was read in."""
     row.state, row.finished_at, row.failure = FAILED, now, "the settings have no such job any more"
@@ -124,10 +135,16 @@ def put_off(session: Session, row: JobRow, until: dt.datetime, failure: str) -> 
     return _set(session, row, {"state": WAITING, "failure": failure, "not_before": until, "claimed_until": None})
 
 
-def hand_back(session: Session, row: JobRow, progress: Mapping[str, Any] | None = None) -> bool:
-    """Let anybody go on with it at once; not counted as an attempt."""
-    values: dict[str, Any] = {"claimed_until": None, "attempts": row.attempts - 1}
-    return _set(session, row, values if progress is None else {**values, "progress": dict(progress)})
+def hand_back(session: Session, row: JobRow, progress: Mapping[str, Any]) -> bool:
+    """Let anybody go on with it from there, at once; not counted as an attempt."""
+    return _set(session, row, {"claimed_until": None, "attempts": row.attempts - 1, "progress": dict(progress)})
+
+
+def let_go(session: Session, owner: str) -> None:
+    """Let anybody take the slots that this owner has claimed. Only for one who is at nothing at all."""
+    session.execute(
+        text("UPDATE job SET claimed_until = NULL WHERE state = 'running' AND owner = :owner"), {"owner": owner}
+    )
 
 
 def _set(session: Session, row: JobRow, values: Mapping[str, Any]) -> bool:
