@@ -181,9 +181,15 @@ def test_a_linked_account_is_no_orphan_whatever_it_is_called_now() -> None:
 
 def test_a_person_whose_linked_account_is_gone_is_disputed_like_anybody_else() -> None:
     """Or else a second account would be made beside the one that a human is being asked about."""
-    answer = found([ANA], [known("2", "ana@acme.example")], Tie("1", "ana"))
+    answer = found([ANA], [known("2", "ana@acme.example", privileged=True)], Tie("1", "ana"))
     assert [d.account_id for d in answer.disputes] == ["2"]
     assert answer.disputed_people == {"ana"}
+
+
+def test_an_account_that_was_deleted_and_made_anew_is_linked_like_a_first_one() -> None:
+    """What is left of the old one is a link to nothing, which keeps nobody from having an account."""
+    answer = found([ANA], [known("2", "ana@acme.example")], Tie("1", "ana"))
+    assert answer.new_ties == (Tie("2", "ana", key="login"),)
 
 
 # --- laws ------------------------------------------------------------------------------------------------------------

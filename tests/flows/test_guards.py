@@ -380,6 +380,19 @@ def test_departures_are_held_up_by_no_other_limit(rig: Rig, leaver: str, hoarder
         assert about(plan_of(outlook), hoarder).keys() == {State.WITHHELD}
 
 
+def test_more_power_than_a_day_may_give_is_not_given_even_when_somebody_approved_it(rig: Rig, newcomer: str) -> None:
+    power = {"privileged": {"looker": {"groups": ["Viewers"]}}}
+    with rig.open("enforce", limits={"privileged_grants": {"per_day": 0}}, **power) as site:
+        passes.plan(site)
+        review.decide(site, [waiting(site, newcomer)], approve=True, note="they asked nicely")
+        outlook = passes.sync(site)
+        assert not has_account(rig, newcomer)
+        assert any("(limits.privileged_grants.per_day)" in text for text in outlook.troubles if newcomer in text)
+    with rig.open("enforce", limits={"privileged_grants": {"per_day": 1}}, **power) as site:
+        passes.sync(site)
+        assert has_account(rig, newcomer), "the approval was not used up"
+
+
 def test_the_last_administrator_who_departs_is_left_to_a_human(rig: Rig) -> None:
     """A service account that is an administrator too is nobody who could let the others in again."""
     one, last = rig.logins("administrator")

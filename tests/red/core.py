@@ -23,6 +23,8 @@ CORRELATION = (
            f"{_ASKED}[another account is the same person's by the other trusted key]"),
     Mutant("who has an account gets no second by itself", _CORRELATION, "if candidates[0] in owners:", "if False:",
            f"{_ASKED}[its person has an account already]"),
+    Mutant("a link to nothing keeps nobody from an account", _CORRELATION, " and tie.account_id in there", "",
+           "core/test_correlation.py::test_an_account_that_was_deleted_and_made_anew_is_linked_like_a_first_one"),
     Mutant("a privileged account is not linked by itself", _CORRELATION, "if account.privileged:", "if False:",
            f"{_ASKED}[it holds privileged entitlements]"),
     Mutant("a tombstone is not proposed to the same person", _CORRELATION,

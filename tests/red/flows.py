@@ -65,6 +65,8 @@ MUTANTS = (
            f"{_TEST}_a_protected_persons_accounts_are_left_alone"),
     Mutant("limits hold at every step", _EFFECTS, "        if over:\n", "        if False:\n",
            f"{_TEST}_the_limit_of_a_day_is_asked_again_at_every_step"),
+    Mutant("approved power is limited too", "flows/effects.py", " and kind is not Tally.PRIVILEGED_GRANTS", "",
+           f"{_TEST}_more_power_than_a_day_may_give_is_not_given_even_when_somebody_approved_it"),
     Mutant("an approval that expired opens nothing", _EFFECTS, "if not self._spend_decision(session, change):",
            "if False:", f"{_TEST}_an_approval_that_expires_between_plan_and_apply_opens_nothing"),
     Mutant("an approval is used once", "store/decisions.py", "row.used_at = now", "pass",

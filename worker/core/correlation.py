@@ -74,7 +74,8 @@ def correlate(
 ) -> Correlation:
     """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans."""
     by_account = {tie.account_id: tie for tie in ties}
-    owners = {tie.person_id for tie in by_account.values() if tie.linked}
+    there = {account.id for account in accounts}
+    owners = {tie.person_id for tie in by_account.values() if tie.linked and tie.account_id in there}
     known_people = {person.id: person for person in people}
     unlinked = [a for a in accounts if not (a.id in by_account and by_account[a.id].linked)]
     hints = _Hints(known_people, accounts, unlinked, [*trusted, *proposing])

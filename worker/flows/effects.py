@@ -217,14 +217,15 @@ class AccountWork:
         return step_id
 
     def _over_limit(self, session: Session, step: Step) -> str:
-        """The rolling limits again, now: other workers count as well. What a human approved is not held up."""
+        """The rolling limits again, now: other workers count as well. What a human approved is not held up, unless it
+        gives power: then the day's limit is for whoever approves more of it than any day can need."""
         ceilings = self._site.loaded.settings.limits.ceilings().ceilings
         if any(_tally(self._changes[t]) is not None for t in step.tasks):
             leases.turn(session, f"limits {self._run.target}")
         done = runs.recent_effects(session, self._run.target, self._site.now())
         for change in (self._changes[t] for t in step.tasks):
             kind = _tally(change)
-            if kind is None or change.decision_id is not None:
+            if kind is None or (change.decision_id is not None and kind is not Tally.PRIVILEGED_GRANTS):
                 continue
             if runs.counted_already(session, change.id, self._run.target, self._person_id, kind, self._site.now()):
                 continue
