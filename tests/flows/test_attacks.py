@@ -17,7 +17,7 @@ from sqlalchemy import text
 from tests.flows.rig import Rig, interrupted
 from tests.flows.test_guards import about, plan_of
 from worker.core.guardrails import State
-from worker.errors import Misconfigured, Refused
+from worker.errors import Misconfigured, Refused, Unavailable
 from worker.flows import links, passes, review
 from worker.flows.apply import apply
 from worker.flows.reading import read
@@ -208,7 +208,7 @@ def test_a_second_reader_says_so_and_leaves_the_first_one_alone(rig: Rig, site: 
     said: list[str] = []
 
     def come_second() -> None:
-        with rig.open("enforce", baselines=False) as other, pytest.raises(Refused) as caught:
+        with rig.open("enforce", baselines=False) as other, pytest.raises(Unavailable) as caught:
             read(other, name)
         said.append(str(caught.value))
 

@@ -162,7 +162,7 @@ def test_of_many_who_begin_a_read_at_once_one_does(site: Site) -> None:
         together.wait()
         try:
             begin(site, "looker")
-        except Refused as error:
+        except Unavailable as error:
             return str(error)
         return "begun"
 
@@ -240,7 +240,7 @@ def test_a_read_that_was_killed_does_not_hold_up_the_next_one(rig: Rig, site: Si
 def test_what_nobody_is_at_any_more_is_set_aside_by_the_next_read(rig: Rig, site: Site, other: Site) -> None:
     snapshot = begin(site, "okta")
     work(site, snapshot, after(2))
-    with pytest.raises(Refused, match="Another Trueup is reading okta just now"):
+    with pytest.raises(Unavailable, match="Another Trueup is reading okta just now"):
         begin(other, "okta")
     expire(site)
     begin(other, "okta")

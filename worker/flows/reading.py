@@ -27,6 +27,7 @@ from worker.store.parts import Claim
 READERS = 4  # parts that a read in a terminal does at the same time
 ROUNDS = 3  # how often what moved while it was read is read from the start
 HEARTBEAT = parts.CLAIM.total_seconds() / 4
+BUSY = 15.0  # seconds that somebody else's read of a connector takes, or so
 LOOK_AGAIN = 0.2  # seconds, while others do the last parts of our read
 _RESUMABLE = (Unavailable, Unknown)  # the part is as it was, and may be tried again
 
@@ -79,7 +80,7 @@ def _read_once(site: Site, name: str, accept_counts: bool) -> Read:
 def begin(site: Site, name: str) -> uuid.UUID:
     """Make sure of the installation, and write down what there is to read first.
 
-    An earlier read that nobody is at any more is set aside. Raises Refused while somebody is at one.
+    An earlier read that nobody is at any more is set aside. Raises Unavailable while somebody is at one.
     """
     connector = _connector(site, name)
     home.look(site)  # what is read from now on is not what the books said
@@ -92,7 +93,7 @@ def begin(site: Site, name: str) -> uuid.UUID:
     with site.begin() as session:
         leases.turn(session, f"read {name}")
         if parts.under_way(session, name):
-            raise Refused(f"Another Trueup is reading {name} just now; wait for it, then run this again.")
+            raise Unavailable(f"Another Trueup is reading {name} just now; wait for it, then run this again.", BUSY)
         snapshot_id = mirror.start_snapshot(session, name, site.now())
         parts.begin(session, snapshot_id, site.owner, _first_parts(site, name))
     site.say(f"{'Reading' if name in site.sources else 'Observing'} {name}")
