@@ -186,13 +186,16 @@ def database() -> Iterator[tuple[str, str]]:
 
 
 def upgrade_database() -> str:
-    """Bring the database to this Trueup's revision, which is returned."""
-    with database() as (_, owner_url):
-        if not owner_url:
-            raise Misconfigured(
-                f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's and must not."
-            )
+    """Bring the database to this Trueup's revision, which is returned. The owner's address is all that it takes."""
+    if owner_url := named(OWNER_DATABASE):
         migrate.upgrade(owner_url)
+    elif named(DATABASE):
+        raise Misconfigured(
+            f"Set {OWNER_DATABASE} to the login that owns Trueup's tables; {DATABASE} is the worker's and must not."
+        )
+    else:
+        with embedded.running() as server:
+            migrate.upgrade(server.owner_url)
     return migrate.head()
 
 

@@ -1,0 +1,270 @@
+"""compose.yaml: what each container may do, and the whole of it at work, by its own commands and health checks."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from tests.conftest import dsn
+from tests.e2e.compose import COMPOSE, CONTAINERFILE, ROOT, SERVERS, SERVICES, TRUEUP, VENDORS, Deployment, entrypoint
+from worker import together
+from worker.budget import ping
+from worker.embedded import postgres
+from worker.embedded.place import place_of
+from worker.errors import Unavailable
+from worker.sandbox.world import World
+
+RUNNING = [name for name in TRUEUP if name != "migrate"]
+IGNORED = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+SECONDS = re.compile(r"^(\d+)s$")
+
+
+def limits(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = SERVICES[name]["deploy"]["resources"]["limits"]
+    return found
+
+
+def seconds(text: str) -> int:
+    found = SECONDS.match(text)
+    assert found, text
+    return int(found[1])
+
+
+# --- what each container may do ---------------------------------------------------------------------------------------
+
+
+def test_the_services_are_those_of_a_deployment() -> None:
+    assert set(SERVICES) == {"postgres", "redis", "migrate", "worker", "leaver-worker", "beat", "api"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_has_no_right_that_it_does_not_need(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert "/tmp" in service["tmpfs"]
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert str(service["user"]).partition(":")[0] not in ("", "0", "root")
+    assert not {"cap_add", "privileged", "pid", "ipc", "network_mode", "devices", "userns_mode"} & set(service)
+    assert not [mount for mount in service.get("volumes", []) if "docker.sock" in str(mount)]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_cannot_use_up_the_machine(name: str) -> None:
+    assert set(limits(name)) == {"cpus", "memory", "pids"}
+    assert set(SERVICES[name]["logging"]["options"]) == {"max-size", "max-file"}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_that_ends_comes_back_but_for_the_one_that_is_to_end(name: str) -> None:
+    assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
+    assert ("healthcheck" in SERVICES[name]) is (name != "migrate")
+
+
+@pytest.mark.parametrize("name", ["worker", "leaver-worker"])
+def test_a_worker_is_given_the_time_to_hand_back_what_it_has_in_hand(name: str) -> None:
+    assert seconds(SERVICES[name]["stop_grace_period"]) > together.PATIENCE
+
+
+def test_only_the_api_is_to_be_reached_and_only_from_the_machine_itself() -> None:
+    ports = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+
+    assert ports == {"api": ["127.0.0.1:8000:8000"]}
+
+
+def test_the_two_servers_are_on_a_network_that_leads_nowhere() -> None:
+    assert COMPOSE["networks"]["inside"]["internal"] is True
+    for name in SERVERS:
+        assert SERVICES[name]["networks"] == ["inside"]
+    assert [name for name in TRUEUP if "vendors" in SERVICES[name]["networks"]] == ["worker", "leaver-worker"]
+
+
+def test_nobody_is_told_a_secret_that_is_not_for_them() -> None:
+    told = {name: set(service["secrets"]) for name, service in SERVICES.items()}
+
+    working = {"database_url", "redis_url", *VENDORS}
+    assert told == {
+        "postgres": {"postgres_password", "owner_database_url", "database_url"},
+        "redis": {"redis_users"},
+        "migrate": {"owner_database_url"},
+        "worker": working,
+        "leaver-worker": working,
+        "beat": {"database_url", "redis_url"},
+        "api": {"database_url", "redis_url"},
+    }
+
+
+def test_every_secret_is_a_file_and_without_them_compose_says_what_to_do() -> None:
+    for name, secret in COMPOSE["secrets"].items():
+        assert secret["file"].startswith("${TRUEUP_SECRETS:?run `make secrets` first"), name
+        assert secret["file"].endswith(f"}}/{name}")
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            assert "PASSWORD" not in key or value.startswith("/run/secrets/"), f"{name} has {key}"
+
+
+def test_the_image_is_built_from_hashed_wheels_and_runs_as_nobody_else() -> None:
+    stages = CONTAINERFILE.split("FROM ${BASE}")
+    assert len(stages) == 3, "one stage that builds, one that runs"
+
+    assert "--require-hashes" in stages[1]
+    assert "--only-binary :all:" in stages[1]
+    assert not re.search(r"\b(apt|apk|gcc|pip)\b", stages[2]), "nothing is installed where it runs"
+    assert {SERVICES[name]["user"] for name in TRUEUP} == set(re.findall(r"^USER (.*)$", stages[2], re.MULTILINE))
+    assert entrypoint() == ["trueup"]
+    assert not re.search(r"(?i)password|token|secret=", CONTAINERFILE)
+
+
+def test_what_is_copied_into_the_image_is_let_through_by_name() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", CONTAINERFILE, re.MULTILINE)
+
+    assert IGNORED[1] == "*"
+    assert {f"!{file}" for line in copied for file in line.split()} == {one for one in IGNORED if one.startswith("!")}
+
+
+# --- all of it at work ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World.of(30).serve() as served:
+        yield served
+
+
+@pytest.fixture
+def deployment(world: World, new_state: Callable[[], Path]) -> Iterator[Deployment]:
+    text, held = world.settings_yaml("enforce"), world.environment()
+    named = dict(zip(held, VENDORS, strict=True))
+    for variable, secret in named.items():
+        text = text.replace(f"${{env:{variable}}}", f"${{file:/run/secrets/{secret}}}")
+    text += "\nschedule: {pull: 2s, observe: 2s, reconcile: 2s}\n"
+    folder = new_state()
+    programs = postgres._programs(place_of(postgres._KIND, folder))
+    made = Deployment(
+        folder, programs, text, {named[key]: value for key, value in held.items()}, {"TRUEUP_TICK_SECONDS": "1"}
+    )  # fmt: skip
+    try:
+        yield made
+    finally:
+        made.kill_all()
+
+
+def eventually(deployment: Deployment, what: str, so: Callable[[], bool], within: float = 60.0) -> None:
+    """Where no event tells us: the thing that we wait for is in another process."""
+    end = time.monotonic() + within
+    while not so():
+        for name, process in deployment.processes.items():
+            assert process.poll() is None, f"{name} has ended: {deployment.log(name)[-3000:]}"
+        assert time.monotonic() < end, f"{what}: not within {within:.0f} s; {deployment.log('worker')[-3000:]}"
+        time.sleep(0.05)
+
+
+def test_the_commands_of_compose_keep_the_company_true(deployment: Deployment, world: World) -> None:
+    _servers_come_up(deployment)
+    _the_database_is_made(deployment)
+    assert deployment.run("worker", "check", "--accept-baseline") in (0, 2), deployment.log("worker")
+
+    for name in RUNNING:
+        assert not deployment.healthy(name), f"{name} has not even been started"
+        deployment.start(name)
+    for name in RUNNING:
+        eventually(deployment, f"{name} is healthy", lambda name=name: deployment.healthy(name))  # type: ignore[misc]
+
+    _drift_is_healed(deployment, world)
+    _a_leaver_is_locked_out(deployment, world)
+    _it_can_be_watched(deployment)
+    _it_stops(deployment)
+
+
+def _servers_come_up(deployment: Deployment) -> None:
+    assert "okta_token" in deployment.make_secrets(), "whoever makes the secrets is told which are still missing"
+    assert deployment.secrets.stat().st_mode & 0o777 == 0o700
+    deployment.create_postgres()
+    deployment.start_postgres()
+    deployment.start_redis()
+    for name in SERVERS:
+        eventually(deployment, f"{name} is healthy", lambda name=name: deployment.healthy(name))  # type: ignore[misc]
+    with pytest.raises(Unavailable):
+        ping(f"redis://127.0.0.1:{deployment.ports['6379']}/0")
+    ping(deployment.secret("redis_url"))
+
+
+def _the_database_is_made(deployment: Deployment) -> None:
+    assert deployment.run_postgres_init() == 0, deployment.log("postgres")
+    assert deployment.run("migrate") == 0, deployment.log("migrate")
+
+    with psycopg.connect(dsn(deployment.secret("database_url"))) as connection:
+        connection.execute("SELECT count(*) FROM entry")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DELETE FROM entry")
+    no_password = re.sub(":[^:@/]*@", "@", dsn(deployment.secret("database_url")))
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        psycopg.connect(no_password)
+
+
+def _drift_is_healed(deployment: Deployment, world: World) -> None:
+    """Somebody puts somebody else into a group of Looker's by hand."""
+    eventually(deployment, "Looker is in order", lambda: 'closed_age_seconds{target="looker"}' in _metrics(deployment))
+    _, account = _in_order(world)[0]
+    world.looker.add_to_group(account, "Finance")
+    group = next(group.id for group in world.looker.instance.groups.values() if group.name == "Finance")
+    eventually(deployment, "it is healed", lambda: group not in world.looker.instance.users[account].groups)
+    eventually(deployment, "the log says so", lambda: ("looker", account) in _steps(deployment, "worker"))
+
+
+def _a_leaver_is_locked_out(deployment: Deployment, world: World) -> None:
+    """By the worker that is there for nobody else."""
+    person, account = _in_order(world)[1]
+    world.okta.deactivate(person)
+    eventually(deployment, "the account is disabled", lambda: world.looker.instance.users[account].is_disabled)
+    eventually(deployment, "the log says so", lambda: ("looker", account) in _steps(deployment, "leaver-worker"))
+    assert ("looker", account) not in _steps(deployment, "worker")
+
+
+def _steps(deployment: Deployment, name: str) -> set[tuple[str, str]]:
+    """(target, account) of what the service's log says it has done."""
+    lines = [line for line in deployment.log(name).splitlines() if line.startswith("{") and line.endswith("}")]
+    return {(one["target"], one["account"]) for one in map(json.loads, lines) if one["event"] == "step ended"}
+
+
+def _in_order(world: World) -> list[tuple[str, str]]:
+    """(Okta id, Looker id) of people of whom no trouble is told, and who hold no more than analysts do."""
+    storied = {story.who for story in world.company.stories}
+    accounts = {user.email: user for user in world.company.looker_users if user.kind == "standard"}
+    return [
+        (one.id, accounts[one.profile["email"]].id)
+        for one in world.company.employees
+        if one.status == "ACTIVE"
+        and one.profile["login"] not in storied
+        and one.profile["email"] in accounts
+        and set(accounts[one.profile["email"]].groups) == {"Viewers"}
+    ]
+
+
+def _it_can_be_watched(deployment: Deployment) -> None:
+    with httpx.Client(base_url=deployment.api, trust_env=False) as client:
+        eventually(deployment, "it is ready", lambda: client.get("/readyz").status_code == 200)
+    assert "trueup_database_up 1.0" in _metrics(deployment)
+    assert 'trueup_vendor_calls_total{connector="looker"}' in _metrics(deployment)
+
+
+def _it_stops(deployment: Deployment) -> None:
+    for name in reversed(RUNNING):
+        assert deployment.stop(name) == 0, f"{name}: {deployment.log(name)[-3000:]}"
+        assert not deployment.healthy(name), f"{name} is gone, and its health check does not say so"
+    secrets = {deployment.secret(name) for name in ("database_url", "redis_url")} | set(deployment.vendors.values())
+    for name in TRUEUP:
+        assert not [secret for secret in secrets if secret in deployment.log(name)]
+
+
+def _metrics(deployment: Deployment) -> str:
+    return httpx.get(f"{deployment.api}/metrics", trust_env=False).text
