@@ -1,4 +1,4 @@
-"""Writes the tables part of the first revision anew from worker/store/tables.py: `python -m migrations.regenerate`.
+"""Writes the tables part of the first revision anew from worker/store/tables/: `python -m migrations.regenerate`.
 
 Only until the first release: from then on a change of the tables is a revision of its own.
 """

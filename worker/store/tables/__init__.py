@@ -1,0 +1,67 @@
+"""Every table of Trueup, in the order of the straight line: read, decided, done, scheduled, recorded."""
+
+from worker.store.tables.decided import (
+    Baseline,
+    Decision,
+    Episode,
+    Governed,
+    GroupBinding,
+    Link,
+    PersonIdentity,
+    PersonRow,
+    Pin,
+    PolicySeen,
+    Waiver,
+)
+from worker.store.tables.done import ChangeRow, Effect, Lease, Pause, Run, StepRow
+from worker.store.tables.read import (
+    MIRRORED,
+    STAGING,
+    AccountRow,
+    CatalogueRow,
+    HoldingRow,
+    IdentityRow,
+    MembershipRow,
+    PartRow,
+    Snapshot,
+    SourceGroupRow,
+)
+from worker.store.tables.recorded import Entry, Head, Personal
+from worker.store.tables.scheduled import Home, JobRow, NoticeRow, VendorUse
+
+__all__ = [
+    "MIRRORED",
+    "STAGING",
+    "AccountRow",
+    "Baseline",
+    "CatalogueRow",
+    "ChangeRow",
+    "Decision",
+    "Effect",
+    "Entry",
+    "Episode",
+    "Governed",
+    "GroupBinding",
+    "Head",
+    "HoldingRow",
+    "Home",
+    "IdentityRow",
+    "JobRow",
+    "Lease",
+    "Link",
+    "MembershipRow",
+    "NoticeRow",
+    "PartRow",
+    "Pause",
+    "PersonIdentity",
+    "PersonRow",
+    "Personal",
+    "Pin",
+    "PolicySeen",
+    "Run",
+    "Snapshot",
+    "SourceGroupRow",
+    "StepRow",
+    "VendorUse",
+    "Waiver",
+]
