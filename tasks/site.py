@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from celery import Celery, signals
 
 from worker import wiring
 from worker.broker import Broker
+from worker.errors import Unavailable, Unknown
+from worker.flows import jobs
 from worker.flows.site import Site
 
 ACTOR = "schedule"
+PATIENCE = 300.0  # seconds for a database that is away; by then what we held has expired
+LOOK_AGAIN = 0.5
 
 
 class _Opened:
@@ -48,6 +53,19 @@ def current(settings: Path, app: Celery) -> Iterator[Site]:
         yield _opened.site
     finally:
         _opened.site.count_calls()
+
+
+def let_go(site: Site, stopping: Callable[[], bool]) -> None:
+    """After a task that failed: what it has left claimed, as when the database was away, is not to wait until the claim
+    expires. While the database is not back, there is nothing else that this process could do."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return jobs.let_go(site)
+        except (Unavailable, Unknown):
+            if stopping() or time.monotonic() > end:
+                return None
+            time.sleep(LOOK_AGAIN)
 
 
 def _digest(settings: Path) -> bytes:

@@ -17,7 +17,7 @@ from sqlmodel import Session
 from worker.core.drift import Cause
 from worker.core.guardrails import State
 from worker.core.plan import Operation
-from worker.errors import Denied, Lost, Refused, TrueupError, Unavailable
+from worker.errors import Denied, Lost, Refused, TrueupError, Unavailable, Unknown
 from worker.flows import guards, home
 from worker.flows.effects import INTERRUPTED, AccountWork, Applied, is_urgent, settle_account
 from worker.flows.site import Site
@@ -72,7 +72,7 @@ def work(site: Site, run_id: uuid.UUID, enough: Callable[[], bool], *, departed_
             _refuse_moved(site, session, run)
             good_until = guards.good_until(site, session, run.snapshots)
         more = _Batch(site, run, good_until, enough).work(departed_only)
-    except Unavailable as error:
+    except (Unavailable, Unknown) as error:
         _put_off(site, run, error)
         return False
     except TrueupError as error:
@@ -196,8 +196,10 @@ def _outlived(site: Site, run: Run, good_until: dt.datetime) -> str:
     return ""
 
 
-def _put_off(site: Site, run: Run, error: Unavailable) -> None:
-    later = LATER if error.retry_after is None else dt.timedelta(seconds=error.retry_after)
+def _put_off(site: Site, run: Run, error: Unavailable | Unknown) -> None:
+    """An unknown end is one of the database's: it is back already if this can be written."""
+    seconds = 0.0 if isinstance(error, Unknown) else error.retry_after
+    later = LATER if seconds is None else dt.timedelta(seconds=seconds)
     with site.begin() as session:
         runs.put_off(session, run.id, site.now() + later)
 

@@ -205,7 +205,7 @@ def go_on(site: Site, name: str, step: Callable[[Mapping[str, object]], Mapping[
 
 
 def let_go(site: Site) -> None:
-    """Give back whatever a task that failed has left claimed in our name. Between tasks only, when we are at nothing."""
+    """Give back what a task that failed has left claimed in our name. Between tasks only, when we are at nothing."""
     with site.begin() as session:
         leases.let_go(session, site.owner)
         parts.let_go(session, site.owner)

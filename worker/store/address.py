@@ -34,6 +34,8 @@ _UNDONE = (
 )
 _BROKEN = (psycopg.OperationalError, psycopg.InterfaceError, pg.IdleInTransactionSessionTimeout)
 
+_RESTART = 2.0  # seconds that it may be away for when somebody starts it again
+
 # The start of a session fails without an SQLSTATE, so libpq's words are all there is to tell these apart from "down".
 _WRONG_SETTINGS = {
     "password authentication failed": "the password is wrong",
@@ -108,4 +110,5 @@ def translated(error: DBAPIError | psycopg.Error, url: URL, committing: bool = F
     for words, meaning in _WRONG_SETTINGS.items():
         if cause.sqlstate is None and words in str(cause):
             return Misconfigured(f"{where} refuses us: {meaning}. Correct the database URL ({_VARIABLES}).")
-    return Unavailable(f"{where} cannot be reached or broke off ({said}). Is it up, and its URL right ({_VARIABLES})?")
+    words = f"{where} cannot be reached or broke off ({said}). Is it up, and its URL right ({_VARIABLES})?"
+    return Unavailable(words, _RESTART)

@@ -104,6 +104,11 @@ def release(session: Session, held: Held) -> None:
     )
 
 
+def let_go(session: Session, owner: str) -> None:
+    """Give back whatever this owner still holds. Only for one who is at nothing at all."""
+    session.execute(text("UPDATE lease SET owner = '', expires_at = 'epoch' WHERE owner = :owner"), {"owner": owner})
+
+
 def alone(session: Session, name: str) -> bool:
     """Whether this transaction is the only one at it, until it ends; for what calls no vendor, since it needs no fence.
     Nothing is left to wait for when its process dies: the database ends the transaction."""

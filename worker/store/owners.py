@@ -31,7 +31,16 @@ def certainly_dead(owner: str) -> bool:
         return True
     except PermissionError:  # somebody else's, and alive
         return False
-    return False
+    return _has_ended(process)
+
+
+def _has_ended(process: str) -> bool:
+    """A process that was killed keeps its number until whoever started it asks how it ended, which may be never."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state in ("Z", "X")
 
 
 def _pid_space() -> str:

@@ -114,6 +114,17 @@ def _free_the_dead(session: Session, snapshot_id: uuid.UUID) -> bool:
     return bool(dead)
 
 
+def let_go(session: Session, owner: str) -> None:
+    """Let anybody take what this owner has claimed. Only for one who is at nothing at all."""
+    session.execute(
+        text(
+            "UPDATE part SET state = 'waiting', claimed_until = clock_timestamp()"
+            " WHERE state = 'claimed' AND owner = :owner"
+        ),
+        {"owner": owner},
+    )
+
+
 _OURS = (
     " WHERE id = :id AND state = 'claimed' AND owner = :owner AND attempts = :attempt"
     " AND claimed_until > clock_timestamp() RETURNING id"

@@ -1,0 +1,300 @@
+"""A whole Trueup at work for a test: real worker and beat processes, a PostgreSQL and a Redis that are theirs alone,
+and the company that they keep true, served here so that every call that reaches it is seen."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlmodel import Session, col, select
+
+from tests.e2e.ledger import mismatches
+from tests.flows.rig import Rig
+from worker import embedded, wiring
+from worker.embedded import redis
+from worker.errors import Unavailable
+from worker.flows import review
+from worker.flows.trail import data
+from worker.sandbox.server import Exchange, SandboxServer
+from worker.sandbox.world import World
+from worker.store import chain, migrate, runs, snapshots
+from worker.store.session import Store
+from worker.store.tables import Run, StepRow
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ("looker", "teamcity")
+LOOK = 0.05  # seconds between two looks at what no event tells
+BOUND = 60.0  # seconds for what takes a few on a quiet machine
+AGAIN = ("/logout", "/debug/rememberMe")  # TeamCity shows nobody's sessions, so these may be made again
+
+SCHEDULE = dict.fromkeys(("pull", "observe", "reconcile"), "2s")
+PLENTY = {"per_run": 10_000, "per_day": 10_000}
+LIMITS = {"share": "100%", **dict.fromkeys(("removals", "disables", "departures", "privileged_grants"), PLENTY)}
+WORKER = ("worker", "--processes", "2")
+LEAVERS = ("worker", "--leavers", "--processes", "1")
+BEAT = ("beat",)
+
+
+def eventually(what: str, found: Callable[[], T | None], seconds: float = BOUND) -> T:
+    """The first answer that is something; whatever else happens, the test says what it waited for."""
+    end = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < end, f"after {seconds:.0f} s still not so: {what}"
+        time.sleep(LOOK)
+    return answer
+
+
+@dataclass
+class Member:
+    """One process of the fleet with those that it forked, which share its group."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def children(self) -> list[int]:
+        """Process ids of its pool, once they are there."""
+        return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def kill(self) -> None:
+        """kill -9, all of it, and gone."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def term(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+
+class Hold:
+    """Shown each exchange before it is answered, in the server's own thread; keeps the first mutation there."""
+
+    def __init__(self) -> None:
+        self.reached, self._released = threading.Event(), threading.Event()
+
+    def __call__(self, exchange: Exchange) -> None:
+        if exchange.method != "GET" and not exchange.path.endswith("/login") and not self.reached.is_set():
+            self.reached.set()
+            assert self._released.wait(BOUND), "somebody releases it"
+
+    def wait(self) -> None:
+        assert self.reached.wait(BOUND), "nothing was changed"
+
+    def release(self) -> None:
+        self._released.set()
+
+
+@dataclass
+class Fleet:
+    """`fleet.spoil(...)`, then something terrible, then `fleet.converge()`."""
+
+    rig: Rig
+    state: Path
+    store: Store
+    environment: Mapping[str, str]
+    members: dict[str, Member] = field(default_factory=dict)
+
+    @property
+    def world(self) -> World:
+        return self.rig.world
+
+    # --- its processes -----------------------------------------------------------------------------------------------
+
+    def start(self, name: str, words: Sequence[str], module: str = "worker") -> Member:
+        """A process of its own; whatever it says goes to <name>.log."""
+        log = self.rig.folder / f"{name}.log"
+        settings = () if module != "worker" else ("--settings", str(self.rig.folder / "trueup.yaml"))
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *words, *settings], env={**os.environ, **self.environment}, cwd=ROOT,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            )  # fmt: skip
+        self.members[name] = Member(name, process, log)
+        return self.members[name]
+
+    def end(self) -> None:
+        for member in self.members.values():
+            if member.alive():
+                member.kill()
+
+    # --- what it is to do, and what it did ---------------------------------------------------------------------------
+
+    def log(self) -> list[Exchange]:
+        """Every mutation that reached a target."""
+        return [*self.world.looker.log, *self.world.teamcity.log]
+
+    def spoil(self, number: int) -> int:
+        """Edits by hand, at both targets, something to take and something to give: how many changes cure it."""
+        storied = {story.who for story in self.world.company.stories}
+        calm = [e.profile["login"] for e in self.world.company.employees if e.status == "ACTIVE"]
+        roles = ("PROJECT_VIEWER", "p:Web")
+        users = [u for u in self.world.teamcity.world.users.values() if u.username in {*calm} - storied]
+        for user in users[:number]:
+            self.world.teamcity.add_role(user.id, *roles)
+        viewers = self.world.looker.instance
+        members = [
+            u for u in viewers.users.values()
+            if u.email in {*calm} - storied
+            and any(viewers.groups[g].name == "Engineering" for g in u.groups)
+        ]  # fmt: skip
+        for member in members[:number]:
+            self.world.looker.remove_from_group(member.id, "Engineering")
+        return len(users[:number]) + len(members[:number])
+
+    @contextmanager
+    def held(self, server: SandboxServer) -> Iterator[Hold]:
+        """The next mutation that this server makes is made, and not answered until it is released; nothing else is
+        answered either. So whoever asked for it is in the middle of a step."""
+        hold = Hold()
+        server.observers.append(hold)
+        try:
+            yield hold
+        finally:
+            hold.release()
+            server.observers.remove(hold)
+
+    def asked(self, found: Callable[[Session], T]) -> T | None:
+        """A look at the database; None while it is away."""
+        try:
+            with self.store.begin() as session:
+                return found(session)
+        except Unavailable:
+            return None
+
+    def attempted(self) -> list[StepRow]:
+        """Steps in somebody's hands."""
+        query = select(StepRow).where(col(StepRow.outcome) == "attempted")
+        return self.asked(lambda session: list(session.exec(query))) or []
+
+    def in_hand(self, target: str) -> StepRow:
+        """A step that somebody is in the middle of."""
+        return eventually("a step in hand", lambda: next((s for s in self.attempted() if s.target == target), None))
+
+    def member_with(self, pid: int) -> Member:
+        return next(m for m in self.members.values() if m.alive() and pid in (m.pid, *m.children()))
+
+    def settled(self, step: StepRow, seconds: float = BOUND) -> StepRow:
+        """The step as it ended, once somebody has found out how."""
+
+        def found() -> StepRow | None:
+            row = self.asked(lambda session: session.get(StepRow, step.id))
+            return row if row is not None and row.outcome != "attempted" else None
+
+        return eventually(f"{step.sentence}: settled\n{self.tell()}", found, seconds)
+
+    def put_in_order(self) -> None:
+        """The company's own troubles are cured, what waits for a human is approved, and nothing is left to do."""
+        for target in TARGETS:
+            eventually(f"a plan for {target}\n{self.tell()}", lambda t=target: self._planned(t))
+        with self.rig.open("enforce", baselines=False, schedule=SCHEDULE, limits=LIMITS) as site:
+            waiting = [item.handle for item in review.pending(site) if item.state == "waiting"]
+            review.decide(site, waiting, approve=True, note="as it should be")
+        self.converge()
+
+    def _planned(self, target: str) -> bool | None:
+        return self.asked(lambda session: runs.latest_run(session, target) is not None)
+
+    # --- how it ended ------------------------------------------------------------------------------------------------
+
+    def converge(self, seconds: float = BOUND) -> float:
+        """Wait until a plan for each target that rests on reads of what is now has nothing to change; the seconds."""
+        began, since = time.monotonic(), wiring.utc_now()
+        for target in TARGETS:
+            eventually(f"an empty plan for {target}\n{self.tell()}", lambda t=target: self._empty(t, since), seconds)
+        return time.monotonic() - began
+
+    def _empty(self, target: str, since: dt.datetime) -> bool | None:
+        """Whether there is one; of what a person still has to decide, there is nothing here."""
+
+        def found(session: Session) -> bool:
+            query = select(Run).where(Run.target == target, col(Run.started_at) > since, Run.state == "closed")
+            return any(
+                not runs.changes_of(session, run.id, runs.OPEN_STATES)
+                and not run.counts["by_state"].get("applied")
+                and all(read_since(session, id, since) for id in run.snapshots.values())
+                for run in session.exec(query)
+            )
+
+        return self.asked(found)
+
+    def books(self) -> list[str]:
+        """What the log and the trail do not agree about, and what is wrong with the chain."""
+        with self.store.begin() as session:
+            trail = [data(entry) for entry in chain.entries(session)]
+            verdict = chain.verify(session)
+        logs = {server.name: [call(e) for e in server.log] for server in (self.world.looker, self.world.teamcity)}
+        return mismatches(logs, trail) + ([] if verdict.ok else [verdict.what])
+
+    def tell(self) -> str:
+        """The last lines of everybody's log, for whoever looks at a failure."""
+        tails = []
+        for member in self.members.values():
+            lines = member.log.read_text(errors="replace").splitlines()[-12:]
+            tails.append("\n".join([f"--- {member.name}", *lines]))
+        return "\n".join(tails)
+
+
+@contextmanager
+def fleet(state: Path, folder: Path, people: int) -> Iterator[Fleet]:
+    """With every baseline accepted and nobody at work yet; everything is ended with the block."""
+    with ExitStack() as stack:
+        stack.callback(embedded.stop, state)
+        stack.callback(redis.stop, state)
+        servers = embedded.start(state)
+        migrate.upgrade(servers.owner_url)
+        world = stack.enter_context(World.of(people).serve())
+        environment = {
+            **world.environment(), wiring.DATABASE: servers.worker_url, wiring.OWNER_DATABASE: servers.owner_url,
+            wiring.REDIS: redis.start(state).url, "TRUEUP_TICK_SECONDS": "0.5",
+        }  # fmt: skip
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        made = Fleet(Rig(world, folder, wiring.utc_now), state, Store(servers.worker_url), environment)
+        stack.callback(made.store.close)
+        stack.callback(made.end)
+        with made.rig.open("enforce", schedule=SCHEDULE, limits=LIMITS):
+            yield made
+
+
+def twice(log: Sequence[Exchange]) -> list[str]:
+    """Mutations that were made more than once, but for what cannot be seen at the vendor."""
+    made = Counter((e.vendor, e.method, e.path, e.request_body) for e in log if not e.path.endswith(AGAIN))
+    return [f"made {number} times: {what}" for what, number in made.items() if number > 1]
+
+
+def read_since(session: Session, snapshot_id: str, moment: dt.datetime) -> bool:
+    found = snapshots.snapshot(session, uuid.UUID(snapshot_id))
+    return found is not None and found.started_at > moment
+
+
+def pid_of(step: StepRow) -> int:
+    return int(step.owner.split(":")[-2])
+
+
+def call(exchange: Exchange) -> dict[str, Any]:
+    return {
+        "method": exchange.method, "path": exchange.path, "status": exchange.status,
+        "body": exchange.request_body.decode(), "request_id": exchange.request_id,
+    }  # fmt: skip
