@@ -20,8 +20,8 @@ from billiard import active_children  # type: ignore[import-untyped]
 from celery import Celery, signals
 
 from tasks import alive
+from tasks.opened import current, let_go
 from tasks.schedule import BEAT
-from tasks.site import current, let_go
 from worker import broker, logs, wiring
 from worker.errors import Paused, Refused, TrueupError
 from worker.flows.site import Site
