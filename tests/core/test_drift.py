@@ -10,7 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.drift import ABSENT, Cause, Deserts, Drift, DriftKind, Terrain, desired_account, find_drift
+from worker.core.drift import (
+    ABSENT,
+    HEIR,
+    REPLACED,
+    Cause,
+    Deserts,
+    Drift,
+    DriftKind,
+    Terrain,
+    desired_account,
+    find_drift,
+)
 from worker.core.identity import Account, Catalogue, CatalogueItem, Entitlement, Identity, Person, Standing
 from worker.core.plan import CURES, TAKING, Operation
 from worker.core.policy import Deserved
@@ -184,6 +195,10 @@ CASES = {
     "absent from the source": Case(
         (drift(K.ABSENT_PERSON, C.ABSENT),), who=person(Standing.HOLD, status=ABSENT), primary=account(DATA, WEB)
     ),
+    "absent from the source, where another has the login now": Case(
+        (drift(K.ABSENT_PERSON, C.ABSENT, detail=HEIR),),
+        who=person(Standing.HOLD, status=REPLACED), primary=account(WEB),
+    ),
     "absent from the source, disabled already": Case(
         who=person(Standing.HOLD, status=ABSENT), primary=account(WEB, active=False)
     ),
@@ -336,7 +351,7 @@ def test_whoever_has_what_they_deserve_and_things_nobody_governs_has_no_drift(ca
 @given(situations())
 def test_nothing_is_taken_from_whoever_is_unsure_on_hold_or_not_yet_started(case: Case) -> None:
     who = case.who
-    absent = any(one.status == ABSENT for one in who.identities)
+    absent = any(one.status in (ABSENT, REPLACED) for one in who.identities)
     if who.unsure or who.standing is Standing.PENDING or (who.standing is Standing.HOLD and not absent):
         assert taking(drift_of(case)) == []
 

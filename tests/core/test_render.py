@@ -61,6 +61,10 @@ SENTENCES = {
         f"disable the account of {ANA} in looker, because the source no longer has them",
         f"the source no longer has {ANA}, but the account in looker still works",
     ),
+    drift(K.ABSENT_PERSON, C.ABSENT, detail="another has the login"): (
+        f"disable the account of {ANA} in looker, because the source no longer has them (another has the login)",
+        f"the source no longer has {ANA} (another has the login), but the account in looker still works",
+    ),
     drift(K.STALE_LOGIN, C.SOURCE_CHANGED, field="login", before="old", after="new"): (
         f"change the login of {ANA} in looker from old to new, because the source says so",
         f"{ANA} logs in to looker as old, not as new",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from importlib.metadata import version
+
 import pytest
 
 from tests.flows.rig import Rig
@@ -9,7 +12,7 @@ from worker.core.guardrails import State
 from worker.flows import links, passes, review
 from worker.flows.site import Site
 from worker.sandbox.teamcity.world import User
-from worker.store import people
+from worker.store import installations, people
 
 
 @pytest.fixture
@@ -33,6 +36,17 @@ def sentences(outlook: passes.Outlook, who: str, *states: State) -> list[str]:
     """What a pass planned for somebody in TeamCity or Looker."""
     found = [(j.state, p.sentences[j.change.drift.key]) for p in outlook.plans for j in p.judged]
     return [text for state, text in found if f"<{who}>" in text and state in (states or State)]
+
+
+def test_an_attempt_says_by_which_gate_in_which_episode_of_which_installation_and_by_which_trueup(rig: Rig) -> None:
+    with rig.open("enforce") as site:
+        passes.sync(site)
+        with site.begin() as session:
+            known = {installations.instance_of(session, target) for target in site.targets}
+        for entry in rig.trail(site, "step attempted"):
+            assert entry.facts["instance"] in known
+            assert entry.facts["trueup"] == version("trueup")
+            assert all(change["gate"] == "auto" and uuid.UUID(change["episode"]) for change in entry.facts["changes"])
 
 
 def changes_left(rig: Rig, site: Site, who: str) -> list[str]:

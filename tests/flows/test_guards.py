@@ -136,6 +136,18 @@ def test_a_baseline_of_only_one_side_is_not_enough(rig: Rig, leaver: str, hoarde
         assert untouched(rig, leaver, hoarder)
 
 
+def test_that_somebody_new_has_the_login_at_the_source_is_said_to_whoever_decides(
+    rig: Rig, site: Site, hoarder: str
+) -> None:
+    passes.sync(site)
+    rig.world.okta.delete(rig.okta_id(hoarder))
+    rig.world.okta.hire("Yuki", "Anew", login=hoarder)
+    rig.accept_baselines(site)
+    (sentence,) = [s for s in plan_of(passes.plan(site)).sentences.values() if "no longer has" in s]
+    assert "another user has that login now" in sentence
+    assert f"<{hoarder}>" in sentence
+
+
 # --- reads that cannot be whole --------------------------------------------------------------------------------------
 
 

@@ -166,16 +166,19 @@ def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Dr
 
 
 def _held(person: Person, accounts: Collection[Account], terrain: Terrain) -> Iterator[Drift]:
-    absent = [i for i in person.identities if i.status == ABSENT]
+    absent = [i for i in person.identities if i.status in (ABSENT, REPLACED)]
+    heir = HEIR if any(i.status == REPLACED for i in absent) else ""
     for account in accounts:
         if absent and account.active and not person.unsure:
-            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain)
+            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain, detail=heir)
         elif not absent:
             detail = "; ".join(i.problem for i in person.identities if i.problem)
             yield _of(DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail=detail)
 
 
 ABSENT = "absent"  # our own word for a status: the source has no such identity any more
+REPLACED = "replaced"  # the same, and another one has its login: made anew perhaps, perhaps somebody else
+HEIR = "another user has that login now; if it is the same person, link the account to them"
 
 
 def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:

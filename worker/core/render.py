@@ -56,7 +56,7 @@ _FINDINGS: Mapping[DriftKind, str] = {
     DriftKind.DISABLED_ACCOUNT: "{who} is active, but the account in {target} is disabled",
     DriftKind.LINGERING_ACCOUNT: "{who} has departed, but the account in {target} still works",
     DriftKind.SUSPENDED_PERSON: "{who} is suspended, but the account in {target} still works",
-    DriftKind.ABSENT_PERSON: "the source no longer has {who}, but the account in {target} still works",
+    DriftKind.ABSENT_PERSON: "the source no longer has {who}{aside}, but the account in {target} still works",
     DriftKind.STALE_LOGIN: "{who} logs in to {target} as {before}, not as {after}",
     DriftKind.STALE_PROFILE: "{field} of {who} in {target} is {before}, not {after}",
     DriftKind.EXCESS_ENTITLEMENT: "{who} holds {what} in {target}",
@@ -86,7 +86,7 @@ def change_sentence(drift: Drift, who: str, label: Label) -> str:
     reason = _CAUSES[drift.cause].format(
         rules=rule_names(drift.rules), s="" if many else "s", has="have" if many else "has"
     )
-    return f"{_filled(_CHANGES[drift.kind], drift, who, label)}, {reason}"
+    return f"{_filled(_CHANGES[drift.kind], drift, who, label)}, {reason}{_aside(drift)}"
 
 
 def finding_sentence(drift: Drift, who: str, label: Label) -> str:
@@ -131,4 +131,10 @@ def _filled(template: str, drift: Drift, who: str, label: Label) -> str:
         before=quoted(drift.before, 120) or "nothing",
         after=quoted(drift.after, 120) or "nothing",
         detail=quoted(drift.detail, 400),
+        aside=_aside(drift),
     )
+
+
+def _aside(drift: Drift) -> str:
+    """What else is to be known before anything is done about it."""
+    return f" ({quoted(drift.detail, 400)})" if drift.kind is DriftKind.ABSENT_PERSON and drift.detail else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 
 from sqlmodel import Session
 
@@ -34,7 +35,7 @@ from worker.flows import guards, home
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END, LANE
-from worker.store import decisions, episodes, leases, mirror, notices, people, runs
+from worker.store import decisions, episodes, installations, leases, mirror, notices, people, runs
 from worker.store.leases import Held
 from worker.store.tables import ChangeRow, Run
 
@@ -251,13 +252,14 @@ class AccountWork:
         self._site.record(session, self._site.event("step attempted",
             {
                 "step": str(step_id), "target": self._run.target, "account": step.account_id, "verb": step.verb,
-                "fence": str(self._held.fence),
+                "fence": str(self._held.fence), "trueup": version("trueup"),
+                "instance": installations.instance_of(session, self._run.target),
                 "changes": [
                     {
                         "change": str(c.id), "operation": c.operation, "entitlement": c.entitlement,
                         "fingerprint": c.fingerprint, "cause": c.cause, "rules": list(c.why["rules"]),
                         "source": list(c.why["source"]), "policy": c.why["policy"],
-                        "approval": str(c.decision_id or ""),
+                        "gate": c.gate, "episode": str(c.episode_id), "approval": str(c.decision_id or ""),
                     }
                     for c in changes
                 ],

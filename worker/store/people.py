@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.correlation import Tie
-from worker.core.drift import ABSENT
+from worker.core.drift import ABSENT, REPLACED
 from worker.core.identity import Identity, Standing
 from worker.store.bulk import planned_for_all_rows
 from worker.store.tables import Link, PersonRow
@@ -99,9 +99,10 @@ def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[
     return [
         (
             str(r.person_id),
-            Identity(r.source, r.id, Standing.HOLD, ABSENT, r.login, r.email, _hashable(r.attributes), _NO_LONGER),
+            Identity(r.source, r.id, Standing.HOLD, status, r.login, r.email, _hashable(r.attributes), _NO_LONGER),
         )
         for r in rows
+        for status in (REPLACED if r.replaced else ABSENT,)
     ]
 
 
@@ -179,7 +180,9 @@ RETURNING person.id, i.status
 """)
 
 _ABSENT = text("""
-SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes
+SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes,
+    i.login <> '' AND (i.source, lower(i.login)) IN (
+        SELECT source, lower(login) FROM identity WHERE valid_to IS NULL) AS replaced
 FROM person_identity p
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE p.source = ANY(:sources)
