@@ -7,10 +7,10 @@ Nothing of the product is imported here: this is run every half minute beside ea
 
 from __future__ import annotations
 
+import http.client
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def _unanswered(url: str) -> str:
     try:
         with direct.open(url, timeout=PATIENCE) as answer:
             return "" if answer.status == 200 else f"{url} answers {answer.status}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         return f"{url} does not answer: {error}"
 
 

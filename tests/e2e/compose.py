@@ -49,14 +49,12 @@ def free_port() -> int:
 
 @dataclass
 class Deployment:
-    """`folder` has to be within reach of everybody; `postgres` is where its programs are. `also` is added to what the
-    services' environment says."""
+    """`folder` has to be within reach of everybody; `postgres` is where its programs are."""
 
     folder: Path
     postgres: Path
     settings: str
     vendors: Mapping[str, str]
-    also: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,7 +119,7 @@ class Deployment:
             "LOGNAME": "trueup", "PGPORT": str(self.ports["5432"]), "LC_ALL": "C",
         }  # fmt: skip
         said = {key: self.here(name, value) for key, value in SERVICES[name].get("environment", {}).items()}
-        return {**basic, **said, **self.also}
+        return {**basic, **said}
 
     def _start(self, name: str, command: Sequence[str], more: Mapping[str, str] = {}) -> subprocess.Popen[bytes]:
         self.place(name)

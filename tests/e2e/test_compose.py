@@ -146,12 +146,10 @@ def deployment(world: World, new_state: Callable[[], Path]) -> Iterator[Deployme
     named = dict(zip(held, VENDORS, strict=True))
     for variable, secret in named.items():
         text = text.replace(f"${{env:{variable}}}", f"${{file:/run/secrets/{secret}}}")
-    text += "\nschedule: {pull: 2s, observe: 2s, reconcile: 2s}\n"
+    text += "\nschedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
     folder = new_state()
     programs = postgres._programs(place_of(postgres._KIND, folder))
-    made = Deployment(
-        folder, programs, text, {named[key]: value for key, value in held.items()}, {"TRUEUP_TICK_SECONDS": "1"}
-    )  # fmt: skip
+    made = Deployment(folder, programs, text, {named[key]: value for key, value in held.items()})
     try:
         yield made
     finally:

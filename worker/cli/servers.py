@@ -53,11 +53,12 @@ _KNOWN = "ignore:You're running the worker with superuser"  # so does the embedd
 
 def _become_celery(settings: Path, arguments: Sequence[str]) -> NoReturn:
     """Celery takes this process over, once it is clear that it can work."""
-    load(settings)
+    loaded = load(settings)
     wiring.redis_url()
     with wiring.open_store():
         pass
     os.environ["TRUEUP_SETTINGS"] = str(settings.absolute())
+    os.environ.setdefault("TRUEUP_TICK_SECONDS", str(loaded.settings.schedule.tick.total_seconds()))
     os.execv(  # noqa: S606 the interpreter that runs us
         sys.executable, [sys.executable, "-W", _KNOWN, "-m", "celery", "--app", "tasks.app", "--quiet", *arguments]
     )
