@@ -2,5 +2,5 @@
 
 import runpy
 
-for name in ("policy", "store", "plan"):
+for name in ("policy", "store", "plan", "workers"):
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")
