@@ -753,6 +753,40 @@ def test_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_wr
     assert len(standing) == 4
 
 
+def test_who_wakes_up_to_find_somebody_else_at_work_leaves_even_the_step_that_was_made_to_them(
+    rig: Rig, site: Site, leaver: str
+) -> None:
+    plan = plan_of(passes.plan(site))
+
+    def take_over() -> None:
+        expire_claims(site)
+        at_work(rig, site, leaver)
+
+    applied = apply(interrupted(site, "looker", take_over), plan.run_id)
+    account = rig.looker_user(leaver).id
+    assert len([m for m in rig.mutations() if f"/users/{account}" in m]) == 1
+    assert not [e for e in rig.trail(site, "step ended") if e.facts["account"] == account]
+    assert not [text for text in applied.done if leaver in text]
+    with site.begin() as session:
+        assert [step.account_id for step in runs.unsettled(session, "looker")] == [account]
+
+
+def test_whose_claim_ran_out_while_nobody_wanted_it_writes_down_what_was_made_and_leaves_the_rest(
+    rig: Rig, site: Site, leaver: str
+) -> None:
+    plan = plan_of(passes.plan(site))
+    applied = apply(interrupted(site, "looker", lambda: expire_claims(site)), plan.run_id)
+    account = rig.looker_user(leaver).id
+    ends = [e.facts["outcome"] for e in rig.trail(site, "step ended") if e.facts["account"] == account]
+    assert ends == ["applied"]
+    left = [text for text in applied.problems if leaver in text]
+    assert left
+    assert all("left for the next run" in text and "ends too soon" in text for text in left)
+    with site.begin() as session:
+        states = [c.state for c in runs.changes_of(session, plan.run_id) if f"<{leaver}>" in c.sentence]
+    assert set(states) == {"applied", State.OPEN.value}
+
+
 def test_a_step_that_somebody_else_has_settled_is_not_settled_again(rig: Rig, site: Site) -> None:
     made = Made(Outcome.FOUND_NOT_APPLIED)
     apply(site, plan_of(passes.plan(site)).run_id)

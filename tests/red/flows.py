@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.red.mutant import Mutant
 
-_APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
+_APPLY, _EFFECTS, _GUARDS = "flows/apply.py", _EFFECTS, "flows/guards.py"
 _CERTIFICATE = "flows/certificate.py"
 _TEST, _READING = "flows/test_guards.py::test", "flows/test_reading.py::test"
 
@@ -65,7 +65,7 @@ MUTANTS = (
            f"{_TEST}_a_protected_persons_accounts_are_left_alone"),
     Mutant("limits hold at every step", _EFFECTS, "        if over:\n", "        if False:\n",
            f"{_TEST}_the_limit_of_a_day_is_asked_again_at_every_step"),
-    Mutant("approved power is limited too", "flows/effects.py", " and kind is not Tally.PRIVILEGED_GRANTS", "",
+    Mutant("approved power is limited too", _EFFECTS, " and kind is not Tally.PRIVILEGED_GRANTS", "",
            f"{_TEST}_more_power_than_a_day_may_give_is_not_given_even_when_somebody_approved_it"),
     Mutant("an approval that expired opens nothing", _EFFECTS, "if not self._spend_decision(session, change):",
            "if False:", f"{_TEST}_an_approval_that_expires_between_plan_and_apply_opens_nothing"),
@@ -86,17 +86,17 @@ MUTANTS = (
            f"{_TEST}_only_one_trueup_plans_for_a_target_at_a_time"),
     Mutant("a claim that was lost ends the work", "store/leases.py",
            "if found is None or (found.owner, found.fence) != (held.owner, held.fence):", "if found is None:",
-           f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
+           f"{_TEST}_who_wakes_up_to_find_somebody_else_at_work_leaves_even_the_step_that_was_made_to_them"),
     Mutant("who wakes up too late records no outcome", _EFFECTS,
            "        leases.still_ours(session, self._held)\n        _record_outcome(", "        _record_outcome(",
-           f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
+           f"{_TEST}_who_wakes_up_to_find_somebody_else_at_work_leaves_even_the_step_that_was_made_to_them"),
     Mutant("who wakes up too late ends no change", _EFFECTS, "        except Lost:\n            raise\n", "",
-           f"{_TEST}_who_has_lost_the_claim_on_an_account_makes_no_further_step_on_it_and_writes_nothing_about_it"),
+           f"{_TEST}_whose_claim_ran_out_while_nobody_wanted_it_writes_down_what_was_made_and_leaves_the_rest"),
     Mutant("an outcome is recorded once", "store/runs.py", "if row.outcome not in UNSETTLED:", "if False:",
            f"{_TEST}_a_step_that_somebody_else_has_settled_is_not_settled_again"),
-    Mutant("a lease ends by the database's clock", _EFFECTS, "leases.renew(session, self._held, site.claim)",
-           "self._held",
-           f"{_TEST}_a_claim_lasts_a_minute_by_the_database_s_clock_whatever_ours_says"),
+    Mutant("a lease that is renewed lasts longer", "store/leases.py",
+           "greatest(expires_at, clock_timestamp() + CAST(:ttl AS interval))", "expires_at",
+           "store/test_leases.py::test_a_renewed_lease_is_held_for_longer_under_the_same_fence"),
     Mutant("books that have moved are noticed", "flows/home.py", "if stay.identity == identity:", "if True:",
            "flows/test_restored.py::test_the_drill"),
     Mutant("books that were restored only observe", "flows/home.py", "    if why:\n        raise",
@@ -106,9 +106,9 @@ MUTANTS = (
            "if noted is None or noted[1] == digest:", "if True:",
            "flows/test_restored.py::test_a_database_that_was_put_back_in_its_place_is_known_by_what_was_noted_outside_when"
            "[later entries were once written]"),
-    Mutant("outside its window a target waits", "flows/effects.py", "if closed is not None:", "if False:",
+    Mutant("outside its window a target waits", _EFFECTS, "if closed is not None:", "if False:",
            "flows/test_windows.py::test_outside_its_window_a_target_waits_and_says_so_while_leavers_and_other_targets_do_not"),
-    Mutant("leavers wait for no window", "flows/effects.py", "return change.cause == Cause.DEPARTED.name and",
+    Mutant("leavers wait for no window", _EFFECTS, "return change.cause == Cause.DEPARTED.name and",
            "return False and",
            "flows/test_windows.py::test_outside_its_window_a_target_waits_and_says_so_while_leavers_and_other_targets_do_not"),
     Mutant("a pause stops every call", "flows/site.py", "if pause is not None:", "if False:",
