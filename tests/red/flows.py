@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.red.mutant import Mutant
 
-_APPLY, _EFFECTS, _GUARDS = "flows/apply.py", _EFFECTS, "flows/guards.py"
+_APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
 _CERTIFICATE = "flows/certificate.py"
 _TEST, _READING = "flows/test_guards.py::test", "flows/test_reading.py::test"
 
