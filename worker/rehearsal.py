@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 from worker import wiring
 from worker.core.guardrails import State
 from worker.core.render import counted, counts_line
+from worker.embedded import redis
 from worker.errors import Misconfigured
 from worker.flows import passes, trail
 from worker.flows.check import check
@@ -23,6 +26,9 @@ from worker.flows.why import why
 from worker.private import writing
 from worker.sandbox.world import World
 from worker.screen import Screen
+
+_PATIENCE = 120.0  # seconds for a worker and a beat to start on a busy machine
+_SCHEDULE = "schedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
 
 
 def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> None:
@@ -70,11 +76,16 @@ def _told_to_stop() -> threading.Event:
 def demo(screen: Screen, size: int) -> None:
     """The main job from drift to verified trail, with the default guards. Raises when something is not as it should."""
     began = time.monotonic()
-    with _stage(size) as (world, path), wiring.open_site(path, "operator:demo", lambda _: None) as site:
+    with (
+        _stage(size) as (world, path),
+        wiring.open_site(path, "operator:demo", lambda _: None) as site,
+        _worker(path) as worker,
+    ):
         screen.heading(f"A company of {size} people: Okta says who they are, Looker and TeamCity what they can do")
         _take_baseline(screen, site)
         _plan(screen, site)
         _sync(screen, site)
+        _by_itself(screen, site, world, worker)
         _mass_edit(screen, site, world)
         _closing(screen, site, world)
     screen.line(
@@ -88,7 +99,7 @@ def _stage(size: int) -> Iterator[tuple[World, Path]]:
     world = World.of(size)
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder, world.serve():
         path = Path(folder) / "trueup.yaml"
-        path.write_text(world.settings_yaml("enforce"), encoding="utf-8")
+        path.write_text(world.settings_yaml("enforce") + _SCHEDULE, encoding="utf-8")
         before = dict(os.environ)
         os.environ.update({**world.environment(), "TRUEUP_STATE": str(Path(folder) / "state")})
         for name in (wiring.DATABASE, wiring.OWNER_DATABASE):  # real books are not for a made-up company
@@ -98,6 +109,66 @@ def _stage(size: int) -> Iterator[tuple[World, Path]]:
         finally:
             os.environ.clear()
             os.environ.update(before)
+
+
+class _Worker:
+    """A worker of its own, which has nothing to do until a beat ticks."""
+
+    def __init__(self, path: Path) -> None:
+        self._environment = {**os.environ, "TRUEUP_SETTINGS": str(path), "TRUEUP_LOG_LEVEL": "warning"}
+        self._log = path.with_name("worker.log")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._start("worker", "--processes", "1")
+
+    def tick(self) -> None:
+        self._start("beat")
+
+    def stop(self) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+        for process in self._processes:
+            process.wait()
+
+    def _start(self, *command: str) -> None:
+        with self._log.open("ab") as out:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "worker", *command], env=self._environment, stdout=out, stderr=out
+            )
+        self._processes.append(started)
+
+
+@contextmanager
+def _worker(path: Path) -> Iterator[_Worker]:
+    with redis.running():
+        worker = _Worker(path)
+        try:
+            yield worker
+        finally:
+            worker.stop()
+
+
+def _by_itself(screen: Screen, site: Site, world: World, worker: _Worker) -> None:
+    """What `trueup up` does all day: real processes, and nobody who types a command."""
+    screen.heading(
+        "5. Somebody adds a person to a group by hand; a beat ticks, and a worker finds and heals it by itself"
+    )
+    settled = {story.who for story in world.company.stories}
+    user = next(
+        u
+        for u in world.company.looker_users
+        if u.kind == "standard" and u.email not in settled and "Finance" not in u.groups
+    )
+    world.looker.add_to_group(user.id, "Finance")
+    began = time.monotonic()
+    screen.line(f"  by hand: Looker account {user.id} is in group Finance now")
+    worker.tick()
+    while world.looker.in_group(user.id, "Finance"):
+        _expect(time.monotonic() - began < _PATIENCE, "no worker healed what was changed by hand")
+        time.sleep(0.1)
+    screen.line(f"  healed {time.monotonic() - began:.0f} s later, most of which it took to start the beat:")
+    worker.stop()
+    for entry in trail.newest(site, kinds=["step attempted"], limit=1):
+        screen.line(f"  {entry.number}: by {entry.actor}: {trail.sentence(entry)}")
 
 
 def _take_baseline(screen: Screen, site: Site) -> None:
@@ -124,7 +195,7 @@ def _sync(screen: Screen, site: Site) -> None:
 def _mass_edit(screen: Screen, site: Site, world: World) -> None:
     """Somebody's script goes wrong at a vendor: far more would have to be taken away than a machine should decide."""
     screen.heading(
-        "5. Somebody's script puts half of Looker into group Finance: who is to be believed is for a human to say"
+        "6. Somebody's script puts half of Looker into group Finance: who is to be believed is for a human to say"
     )
     crowd = [account.id for account in world.company.looker_users if account.kind == "standard"]
     for user_id in crowd[: len(crowd) // 2]:
@@ -142,11 +213,11 @@ def _mass_edit(screen: Screen, site: Site, world: World) -> None:
 
 def _closing(screen: Screen, site: Site, world: World) -> None:
     story = next(s for s in world.company.stories if s.kind == "leaver")
-    screen.heading(f"6. trueup why {story.who}")
+    screen.heading(f"7. trueup why {story.who}")
     for step, lines in why(site, story.who).steps.items():
         for text in sorted(lines, key=lambda line: " fits: " not in line)[:4]:
             screen.line(f"  {step}: {text}")
-    screen.heading("7. trueup audit: every change is in the trail, and the chain is whole")
+    screen.heading("8. trueup audit: every change is in the trail, and the chain is whole")
     for entry in reversed(trail.newest(site, kinds=["step attempted"], limit=3)):
         screen.line(f"  {entry.number}: {trail.sentence(entry)}")
     verdict = trail.verify(site)

@@ -64,7 +64,7 @@ def tick(site: Site) -> list[Nudge]:
         for row in rows:
             if (job := known.get(row.name)) is None:
                 slots.retire(row, now)
-            elif row.not_before <= now and not _waits(job, row, rows, changing):
+            elif row.not_before <= now and not (_waits(job, row, rows, changing) or _outdated(session, job)):
                 nudges += _hands(session, job, row, clock)
     return nudges
 
@@ -75,6 +75,15 @@ def _waits(job: Job, row: JobRow, rows: Sequence[JobRow], changing: Collection[s
     if job.kind == "observe" and row.subject is None and job.subject in changing:
         return True
     return any(other.name in job.after and other.slot <= max(row.slot, row.not_before) for other in rows)
+
+
+def _outdated(session: Session, job: Job) -> bool:
+    """Whether a target has been changed since it was read: a plan would find again what is done. The next read is due
+    soon; if the last one failed, the plan's slot is to say so."""
+    if TASKS[job.kind] != RECONCILE or slots.last_failures(session, [f"observe {job.subject}"]):
+        return False
+    current = mirror.current_snapshot(session, job.subject)
+    return current is not None and runs.changed_since(session, job.subject, current.started_at)
 
 
 def _hands(session: Session, job: Job, row: JobRow, clock: dt.datetime) -> list[Nudge]:

@@ -62,6 +62,12 @@ def still_open(session: Session, change_ids: Collection[str]) -> set[str]:
     return {str(id) for id in session.exec(query)}
 
 
+def changed_since(session: Session, target: str, moment: dt.datetime) -> bool:
+    """Whether any step has been begun on a target since a moment."""
+    query = select(StepRow.id).where(StepRow.target == target, StepRow.attempted_at > moment).limit(1)
+    return session.exec(query).first() is not None
+
+
 def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
     """Ids of the changes of an account of which a step came about in this run."""
     done = [o.value for o in (Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED)]

@@ -172,6 +172,9 @@ class LookerSandbox(SandboxServer):
     def add_to_group(self, user_id: str, name: str) -> None:
         self.instance.join(self._user(user_id), self._group_id(name))
 
+    def in_group(self, user_id: str, name: str) -> bool:
+        return self._group_id(name) in self._user(user_id).groups
+
     def remove_from_group(self, user_id: str, name: str) -> None:
         self.instance.leave(self._user(user_id), self._group_id(name))
 
