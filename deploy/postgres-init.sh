@@ -7,7 +7,7 @@ set -eu
 secrets=${TRUEUP_INIT_SECRETS:-/run/secrets}
 
 part() { # owner_database_url | database_url, and which part of postgresql://1:2@...
-    sed -n "s|^postgresql://\([A-Za-z0-9_]*\):\([A-Za-z0-9_-]*\)@.*|\\$2|p" "$secrets/$1"
+    sed -n "s|^postgresql://\([A-Za-z0-9_]*\):\([A-Za-z0-9_-]\{1,\}\)@.*|\\$2|p" "$secrets/$1"
 }
 
 owner=$(part owner_database_url 1)

@@ -151,12 +151,16 @@ class Deployment:
         process.send_signal(how)
         return process.wait(timeout=60)
 
+    def kill(self, name: str) -> None:
+        """It and its children, which share its session."""
+        process = self.processes.pop(name)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def kill_all(self) -> None:
-        """Every process that was started here, and its children, which share its session."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for name in list(self.processes):
+            self.kill(name)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +133,85 @@ def test_what_is_copied_into_the_image_is_let_through_by_name() -> None:
     assert {f"!{file}" for line in copied for file in line.split()} == {one for one in IGNORED if one.startswith("!")}
 
 
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """What `make secrets` makes in a checkout."""
+    make_secrets(tmp_path)
+    return tmp_path
+
+
+def make_secrets(checkout: Path) -> str:
+    script = ROOT / "deploy" / "make-secrets"
+    return subprocess.run([script], cwd=checkout, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_secret_of_compose_is_made_or_asked_for(made: Path) -> None:
+    files = {file.name for file in (made / "secrets").iterdir()}
+
+    assert files | set(VENDORS) == set(COMPOSE["secrets"])
+    assert all(f"secrets/{name} " in make_secrets(made) for name in VENDORS)
+    assert (made / ".env").read_text() == "TRUEUP_SECRETS=./secrets\n"
+
+
+def test_only_their_owner_gets_at_the_secrets_and_a_container_at_those_that_it_is_given(made: Path) -> None:
+    assert (made / "secrets").stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in (made / "secrets").iterdir()} == {0o444}
+
+
+def test_passwords_are_long_and_never_the_same_twice(made: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    make_secrets(elsewhere)
+    words = [
+        re.findall(r"[0-9a-f]{48}", file.read_text())
+        for checkout in (made, elsewhere)
+        for file in sorted((checkout / "secrets").iterdir())
+        if file.name != "redis_users"
+    ]
+
+    assert all(words)
+    assert len({word for found in words for word in found}) == len(words)
+
+
+def test_secrets_that_are_there_are_kept(made: Path) -> None:
+    before = {file.name: file.read_text() for file in (made / "secrets").iterdir()}
+    make_secrets(made)
+
+    assert {file.name: file.read_text() for file in (made / "secrets").iterdir()} == before
+
+
+def test_redis_gets_its_new_password_with_a_new_address(made: Path) -> None:
+    users = (made / "secrets" / "redis_users").read_text()
+    (made / "secrets" / "redis_url").unlink()
+    make_secrets(made)
+
+    changed = (made / "secrets" / "redis_users").read_text()
+    assert changed != users
+    assert re.findall(r"[0-9a-f]{48}", changed) == re.findall(
+        r"[0-9a-f]{48}", (made / "secrets" / "redis_url").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("owner", "worker"),
+    [("it's", "plain"), ("plain", ""), ("per%20cent", "plain")],
+    ids=["a quote", "none", "an escape"],
+)
+def test_a_password_that_the_database_would_understand_otherwise_is_refused(
+    tmp_path: Path, owner: str, worker: str
+) -> None:
+    (tmp_path / "owner_database_url").write_text(f"postgresql://trueup_owner:{owner}@postgres:5432/trueup")
+    (tmp_path / "database_url").write_text(f"postgresql://trueup:{worker}@postgres:5432/trueup")
+
+    found = subprocess.run(
+        [ROOT / "deploy" / "postgres-init.sh"],
+        env={"PATH": os.defpath, "TRUEUP_INIT_SECRETS": str(tmp_path), "POSTGRES_USER": "postgres"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert found.returncode == 1
+    assert "passwords of letters, digits" in found.stderr
+
+
 # --- all of it at work ------------------------------------------------------------------------------------------------
 
 
@@ -179,13 +260,15 @@ def test_the_commands_of_compose_keep_the_company_true(deployment: Deployment, w
 
     _drift_is_healed(deployment, world)
     _a_leaver_is_locked_out(deployment, world)
+    deployment.kill("leaver-worker")
     _it_can_be_watched(deployment)
+    _redis_goes_and_comes_back(deployment)
+    eventually(deployment, "the killed one's heartbeat is over", lambda: not deployment.healthy("leaver-worker"))
     _it_stops(deployment)
 
 
 def _servers_come_up(deployment: Deployment) -> None:
     assert "okta_token" in deployment.make_secrets(), "whoever makes the secrets is told which are still missing"
-    assert deployment.secrets.stat().st_mode & 0o777 == 0o700
     deployment.create_postgres()
     deployment.start_postgres()
     deployment.start_redis()
@@ -255,8 +338,16 @@ def _it_can_be_watched(deployment: Deployment) -> None:
     assert 'trueup_vendor_calls_total{connector="looker"}' in _metrics(deployment)
 
 
+def _redis_goes_and_comes_back(deployment: Deployment) -> None:
+    """A worker that cannot hear says so, and hears again by itself."""
+    deployment.kill("redis")
+    eventually(deployment, "the worker is unhealthy", lambda: not deployment.healthy("worker"))
+    deployment.start_redis()
+    eventually(deployment, "the worker is healthy again", lambda: deployment.healthy("worker"))
+
+
 def _it_stops(deployment: Deployment) -> None:
-    for name in reversed(RUNNING):
+    for name in ("api", "beat", "worker"):
         assert deployment.stop(name) == 0, f"{name}: {deployment.log(name)[-3000:]}"
         assert not deployment.healthy(name), f"{name} is gone, and its health check does not say so"
     secrets = {deployment.secret(name) for name in ("database_url", "redis_url")} | set(deployment.vendors.values())
