@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt lock bench secrets clean
+.PHONY: help setup demo test fleet check fmt lock bench secrets clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
@@ -16,6 +16,9 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 
 test: setup ## run every test
 	@.venv/bin/python -m pytest -n auto
+
+fleet: setup ## kill and stop every process of the schedule in the middle of its work; some minutes
+	@.venv/bin/python -m pytest -m fleet
 
 check: setup ## style, types and house rules
 	@.venv/bin/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import redis as client
 from sqlmodel import Session, col, select
 
 from tests.e2e.ledger import mismatches
 from tests.flows.rig import Rig
 from worker import embedded, wiring
 from worker.embedded import redis
-from worker.errors import Unavailable
+from worker.errors import Unavailable, Unknown
 from worker.flows import review
 from worker.flows.trail import data
 from worker.sandbox.server import Exchange, SandboxServer
@@ -66,6 +68,7 @@ class Member:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    begins: int  # of the log, which has more than one life in it
 
     @property
     def pid(self) -> int:
@@ -74,6 +77,10 @@ class Member:
     def children(self) -> list[int]:
         """Process ids of its pool, once they are there."""
         return [int(p) for p in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def said(self, words: str) -> bool:
+        """Since it was started."""
+        return words in self.log.read_text(errors="replace")[self.begins :]
 
     def kill(self) -> None:
         """kill -9, all of it, and gone."""
@@ -125,18 +132,38 @@ class Fleet:
         """A process of its own; whatever it says goes to <name>.log."""
         log = self.rig.folder / f"{name}.log"
         settings = () if module != "worker" else ("--settings", str(self.rig.folder / "trueup.yaml"))
+        begins = len(log.read_text(errors="replace")) if log.exists() else 0
         with log.open("ab") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *words, *settings], env={**os.environ, **self.environment}, cwd=ROOT,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
-        self.members[name] = Member(name, process, log)
+        self.members[name] = Member(name, process, log, begins)
         return self.members[name]
 
     def end(self) -> None:
         for member in self.members.values():
             if member.alive():
                 member.kill()
+
+    def kill_redis(self) -> None:
+        """kill -9, and gone."""
+        with client.Redis.from_url(self.environment[wiring.REDIS]) as server:
+            os.kill(server.info()["process_id"], signal.SIGKILL)
+        eventually("Redis is gone", lambda: redis.found(self.state) is None)
+
+    def start_redis(self, *, empty: bool = False) -> None:
+        """Again, with what it had written down or with nothing."""
+        if empty:
+            shutil.rmtree(self.state / "redis")
+        redis.start(self.state)
+
+    def kill_postgres(self) -> None:
+        """kill -9 of the server; its sessions end by themselves."""
+        os.kill(int((self.state / "data" / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+
+    def start_postgres(self) -> None:
+        embedded.start(self.state)
 
     # --- what it is to do, and what it did ---------------------------------------------------------------------------
 
@@ -179,7 +206,7 @@ class Fleet:
         try:
             with self.store.begin() as session:
                 return found(session)
-        except Unavailable:
+        except (Unavailable, Unknown):
             return None
 
     def attempted(self) -> list[StepRow]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.fleet import BEAT, LEAVERS, WORKER, Fleet, Member, eventually, fleet, pid_of, twice
+from worker.flows.site import CLAIM
 
 PEOPLE = 40
 SPOILT = 8  # of each kind
@@ -34,15 +35,12 @@ def running(new_state: Callable[[], Path], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def trouble(running: Fleet, capsys: pytest.CaptureFixture[str]) -> Iterator[Trouble]:
     """Whatever happens in a test, everything is cured and in the books in the end."""
-    before = {exchange.request_id for exchange in running.log()}
     made = Trouble(running, capsys)
     yield made
-    for name in ("worker", "other worker"):
+    for name, words in (("beat", BEAT), ("worker", WORKER), ("other worker", WORKER)):
         if not running.members[name].alive():
-            running.start(name, WORKER)
-    running.converge()
-    assert running.books() == []
-    assert twice([exchange for exchange in running.log() if exchange.request_id not in before]) == []
+            running.start(name, words)
+    made.get_over_it()
 
 
 class Trouble:
@@ -54,20 +52,30 @@ class Trouble:
     @contextmanager
     def in_the_middle_of_a_step(self) -> Iterator[tuple[Member, int]]:
         """The vendor has made it and not yet answered: the member and the process that are at it. When the block is
-        over, the vendor answers, and the step has to be settled soon."""
+        over, or told so before, the vendor answers; then the step has to be settled soon."""
         with self.fleet.held(self.fleet.world.teamcity) as hold:
-            self.fleet.spoil(SPOILT)
+            self.spoil()
             hold.wait()
-            step = self.fleet.in_hand("teamcity")
+            step, self.answer = self.fleet.in_hand("teamcity"), hold.release
             yield self.fleet.member_with(pid_of(step)), pid_of(step)
         began = time.monotonic()
         self.fleet.settled(step, RECOVERED)
         self.tell("the step was settled", time.monotonic() - began)
 
+    def spoil(self) -> None:
+        self._before = {exchange.request_id for exchange in self.fleet.log()}
+        self.fleet.spoil(SPOILT)
+
+    def get_over_it(self) -> None:
+        """Nothing is open, every change is in the trail once, and none was made twice."""
+        self.tell("everything was in order", self.fleet.converge())
+        assert self.fleet.books() == []
+        assert twice([exchange for exchange in self.fleet.log() if exchange.request_id not in self._before]) == []
+
     def tell(self, what: str, seconds: float) -> None:
         with self._capsys.disabled():
-            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].removesuffix(" (call)")
-            print(f"\n  {name}: {what} after {seconds:.1f} s", flush=True)
+            name = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
+            print(f"\n  {name}: {what} after {seconds:.1f} s", end="", flush=True)
         assert seconds < RECOVERED
 
 
@@ -91,9 +99,63 @@ def test_sigterm_finishes_the_step_in_hand_and_ends(trouble: Trouble) -> None:
 def test_a_second_sigterm_ends_at_once(trouble: Trouble) -> None:
     with trouble.in_the_middle_of_a_step() as (member, process):
         member.term()
-        eventually("it has heard the first", lambda: "Warm shutdown" in member.log.read_text())
+        eventually("it has heard the first", lambda: member.said("Warm shutdown"))
         member.term()
         began = time.monotonic()
         assert member.process.wait(20) == 128 + signal.SIGTERM
         trouble.tell("everything had ended", time.monotonic() - began)
         eventually("its children are gone", lambda: not Path(f"/proc/{process}").exists(), 5)
+
+
+@pytest.mark.fleet
+def test_a_beat_killed_while_another_goes_on_and_one_that_is_started_again(trouble: Trouble) -> None:
+    fleet = trouble.fleet
+    other = fleet.start("other beat", BEAT)
+    fleet.members["beat"].kill()
+    trouble.spoil()
+    trouble.get_over_it()
+    other.kill()
+    trouble.spoil()
+    fleet.start("beat", BEAT)
+
+
+@pytest.mark.fleet
+@pytest.mark.parametrize("empty", [False, True], ids=["with its data", "empty"])
+def test_redis_killed_in_the_middle_of_a_step_and_started_again(trouble: Trouble, empty: bool) -> None:
+    with trouble.in_the_middle_of_a_step():
+        trouble.fleet.kill_redis()
+    trouble.fleet.start_redis(empty=empty)
+
+
+@pytest.mark.fleet
+def test_postgres_killed_in_the_middle_of_a_step_and_started_again(trouble: Trouble) -> None:
+    fleet = trouble.fleet
+    with trouble.in_the_middle_of_a_step() as (member, _):
+        fleet.kill_postgres()
+        trouble.answer()
+        eventually("what came of the step cannot be written down", lambda: member.said("task failed"))
+        fleet.start_postgres()
+
+
+@pytest.mark.fleet
+def test_a_worker_stopped_for_longer_than_its_claim_writes_nothing_when_it_wakes_up(trouble: Trouble) -> None:
+    fleet = trouble.fleet
+    for name in ("worker", "other worker"):
+        fleet.members[name].kill()
+    alone = fleet.start("worker", ("worker", "--processes", "1"))
+    with fleet.held(fleet.world.teamcity) as hold:
+        trouble.spoil()
+        hold.wait()
+        step = fleet.in_hand("teamcity")
+        os.kill(pid_of(step), signal.SIGSTOP)
+    fleet.start("other worker", WORKER)
+    began = time.monotonic()
+    settled = fleet.settled(step, CLAIM.total_seconds() + RECOVERED)
+    trouble.tell("when its claim was over, the step was settled", time.monotonic() - began - CLAIM.total_seconds())
+    trouble.get_over_it()
+    os.kill(pid_of(step), signal.SIGCONT)
+    fleet.members["other worker"].kill()
+    trouble.spoil()
+    trouble.get_over_it()
+    assert alone.children() == [pid_of(step)], "it was the one who slept that has cured it"
+    assert fleet.settled(step) == settled, "it has written nothing about the step that was taken over"
