@@ -227,8 +227,8 @@ def test_who_is_refused_by_the_line_sends_nothing_is_not_repeated_and_has_not_be
 
 def test_a_claim_that_ran_out_in_line_is_noticed_before_anything_is_sent() -> None:
     watched = Watched()
-    watched.line = Line(lambda _: time.sleep(0.15), watched.line.after)
-    token = CALLS_END.set(time.monotonic() + 0.2)
+    token = CALLS_END.set(time.monotonic() + 60)
+    watched.line = Line(lambda _: CALLS_END.set(time.monotonic()) and None, watched.line.after)
     with serving(lambda c: c.sendall(said(200, b"[]"))) as (url, heads):
         read(url, watched, 1, timeout=0.1)
     CALLS_END.reset(token)

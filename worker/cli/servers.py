@@ -32,7 +32,10 @@ def worker(
     processes: Annotated[int, typer.Option("--processes", min=1, max=64, help="How many work at the same time.")] = 2,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
-    """Do what the schedule asks for, until stopped; SIGTERM finishes what is in hand, a second one stops at once."""
+    """Do what the schedule asks for, until stopped.
+
+    SIGTERM finishes what is in hand; a second one stops at once.
+    """
     queues = broker.LEAVER if leavers else broker.ORDINARY
     name = "leaver-worker" if leavers else "worker"
     _become_celery(
@@ -71,9 +74,10 @@ def up(
     port: PortOption = 8000,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
-    """Run everything on this machine: workers, beat and API, with a PostgreSQL and a Redis where none are named.
+    """Run everything on this machine, with servers of its own.
 
-    For evaluation, and for a single machine. Ctrl-C stops all of it.
+    Workers, a beat and the API, with a PostgreSQL and a Redis where none are named. For evaluation, and for a single
+    machine. Ctrl-C stops all of it.
     """
     load(settings)
     if port == 0:
