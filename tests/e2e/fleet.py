@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -30,7 +31,7 @@ from worker.embedded import redis
 from worker.errors import Unavailable, Unknown
 from worker.flows import review
 from worker.flows.trail import data
-from worker.sandbox.server import Exchange, SandboxServer
+from worker.sandbox.server import Exchange
 from worker.sandbox.world import World
 from worker.store import chain, migrate, runs, snapshots
 from worker.store.session import Store
@@ -94,19 +95,29 @@ class Member:
         return self.process.poll() is None
 
 
-class Hold:
-    """Shown each exchange before it is answered, in the server's own thread; keeps the first mutation there."""
+def a_mutation(exchange: Exchange) -> bool:
+    return exchange.method not in ("GET", "HEAD") and not exchange.path.endswith("/login")
 
-    def __init__(self) -> None:
+
+def a_look(exchange: Exchange) -> bool:
+    """At one Looker account, as before it is changed."""
+    return exchange.method == "GET" and re.fullmatch(r"/api/4\.0/users/\d+", exchange.path) is not None
+
+
+class Hold:
+    """Shown each exchange before it is answered, in the server's own thread; keeps the first of a kind there."""
+
+    def __init__(self, which: Callable[[Exchange], bool]) -> None:
+        self._which = which
         self.reached, self._released = threading.Event(), threading.Event()
 
     def __call__(self, exchange: Exchange) -> None:
-        if exchange.method != "GET" and not exchange.path.endswith("/login") and not self.reached.is_set():
+        if self._which(exchange) and not self.reached.is_set():
             self.reached.set()
             assert self._released.wait(BOUND), "somebody releases it"
 
     def wait(self) -> None:
-        assert self.reached.wait(BOUND), "nothing was changed"
+        assert self.reached.wait(BOUND), "nobody asked for it"
 
     def release(self) -> None:
         self._released.set()
@@ -167,33 +178,29 @@ class Fleet:
 
     # --- what it is to do, and what it did ---------------------------------------------------------------------------
 
-    def log(self) -> list[Exchange]:
-        """Every mutation that reached a target."""
-        return [*self.world.looker.log, *self.world.teamcity.log]
+    def log(self, *targets: str) -> list[Exchange]:
+        """Every mutation that reached the targets that are named, or any."""
+        return [e for server in self.world.servers if server.name in (targets or TARGETS) for e in server.log]
 
-    def spoil(self, number: int) -> int:
-        """Edits by hand, at both targets, something to take and something to give: how many changes cure it."""
+    def spoil(self, number: int, *targets: str) -> None:
+        """Edits by hand, so many at each target that is named: something to take at TeamCity, to give at Looker."""
         storied = {story.who for story in self.world.company.stories}
-        calm = [e.profile["login"] for e in self.world.company.employees if e.status == "ACTIVE"]
-        roles = ("PROJECT_VIEWER", "p:Web")
-        users = [u for u in self.world.teamcity.world.users.values() if u.username in {*calm} - storied]
-        for user in users[:number]:
-            self.world.teamcity.add_role(user.id, *roles)
-        viewers = self.world.looker.instance
-        members = [
-            u for u in viewers.users.values()
-            if u.email in {*calm} - storied
-            and any(viewers.groups[g].name == "Engineering" for g in u.groups)
-        ]  # fmt: skip
-        for member in members[:number]:
-            self.world.looker.remove_from_group(member.id, "Engineering")
-        return len(users[:number]) + len(members[:number])
+        calm = {e.profile["login"] for e in self.world.company.employees if e.status == "ACTIVE"} - storied
+        teamcity, looker = self.world.teamcity, self.world.looker
+        users = [user.id for user in teamcity.world.users.values() if user.username in calm]
+        for user in users[:number] if "teamcity" in targets else ():
+            teamcity.add_role(user, "PROJECT_VIEWER", "p:Web")
+        (engineers,) = (id for id, group in looker.instance.groups.items() if group.name == "Engineering")
+        members = [u.id for u in looker.instance.users.values() if u.email in calm and engineers in u.groups]
+        for member in members[:number] if "looker" in targets else ():
+            looker.remove_from_group(member, "Engineering")
 
     @contextmanager
-    def held(self, server: SandboxServer) -> Iterator[Hold]:
-        """The next mutation that this server makes is made, and not answered until it is released; nothing else is
-        answered either. So whoever asked for it is in the middle of a step."""
-        hold = Hold()
+    def held(self, target: str, which: Callable[[Exchange], bool] = a_mutation) -> Iterator[Hold]:
+        """The next such call that reaches the target is made, and not answered until it is released; nothing else is
+        answered there either. So whoever asked for it is in the middle of a step."""
+        (server,) = (server for server in self.world.servers if server.name == target)
+        hold = Hold(which)
         server.observers.append(hold)
         try:
             yield hold

@@ -12,8 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.fleet import BEAT, LEAVERS, WORKER, Fleet, Member, eventually, fleet, pid_of, twice
+from tests.e2e.fleet import (
+    BEAT,
+    LEAVERS,
+    TARGETS,
+    WORKER,
+    Fleet,
+    Member,
+    a_look,
+    a_mutation,
+    eventually,
+    fleet,
+    pid_of,
+    twice,
+)  # fmt: skip
 from worker.flows.site import CLAIM
+from worker.sandbox.server import Exchange
 
 PEOPLE = 40
 SPOILT = 8  # of each kind
@@ -53,7 +67,7 @@ class Trouble:
     def in_the_middle_of_a_step(self) -> Iterator[tuple[Member, int]]:
         """The vendor has made it and not yet answered: the member and the process that are at it. When the block is
         over, or told so before, the vendor answers; then the step has to be settled soon."""
-        with self.fleet.held(self.fleet.world.teamcity) as hold:
+        with self.fleet.held("teamcity") as hold:
             self.spoil()
             hold.wait()
             step, self.answer = self.fleet.in_hand("teamcity"), hold.release
@@ -62,9 +76,9 @@ class Trouble:
         self.fleet.settled(step, RECOVERED)
         self.tell("the step was settled", time.monotonic() - began)
 
-    def spoil(self) -> None:
+    def spoil(self, *targets: str) -> None:
         self._before = {exchange.request_id for exchange in self.fleet.log()}
-        self.fleet.spoil(SPOILT)
+        self.fleet.spoil(SPOILT, *(targets or TARGETS))
 
     def get_over_it(self) -> None:
         """Nothing is open, every change is in the trail once, and none was made twice."""
@@ -138,24 +152,33 @@ def test_postgres_killed_in_the_middle_of_a_step_and_started_again(trouble: Trou
 
 
 @pytest.mark.fleet
-def test_a_worker_stopped_for_longer_than_its_claim_writes_nothing_when_it_wakes_up(trouble: Trouble) -> None:
+@pytest.mark.parametrize(
+    ("target", "moment", "other"),
+    [pytest.param("teamcity", a_mutation, "looker", id="after the vendor has made it"),
+     pytest.param("looker", a_look, "teamcity", id="before it is sent")],
+)  # fmt: skip
+def test_a_worker_stopped_for_longer_than_its_claim_writes_nothing_when_it_wakes_up(
+    trouble: Trouble, target: str, moment: Callable[[Exchange], bool], other: str
+) -> None:
     fleet = trouble.fleet
     for name in ("worker", "other worker"):
         fleet.members[name].kill()
     alone = fleet.start("worker", ("worker", "--processes", "1"))
-    with fleet.held(fleet.world.teamcity) as hold:
+    with fleet.held(target, moment) as hold:
         trouble.spoil()
         hold.wait()
-        step = fleet.in_hand("teamcity")
+        step = fleet.in_hand(target)
         os.kill(pid_of(step), signal.SIGSTOP)
     fleet.start("other worker", WORKER)
     began = time.monotonic()
     settled = fleet.settled(step, CLAIM.total_seconds() + RECOVERED)
     trouble.tell("when its claim was over, the step was settled", time.monotonic() - began - CLAIM.total_seconds())
     trouble.get_over_it()
+    changed = fleet.log(target)
     os.kill(pid_of(step), signal.SIGCONT)
     fleet.members["other worker"].kill()
-    trouble.spoil()
+    trouble.spoil(other)
     trouble.get_over_it()
-    assert alone.children() == [pid_of(step)], "it was the one who slept that has cured it"
+    assert alone.children() == [pid_of(step)], "it was the one who slept that has cured the other target"
     assert fleet.settled(step) == settled, "it has written nothing about the step that was taken over"
+    assert fleet.log(target) == changed, "it has changed nothing"
