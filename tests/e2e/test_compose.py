@@ -262,6 +262,7 @@ def test_the_commands_of_compose_keep_the_company_true(deployment: Deployment, w
     _a_leaver_is_locked_out(deployment, world)
     deployment.kill("leaver-worker")
     _it_can_be_watched(deployment)
+    _hearts_go_on_beating(deployment)
     _redis_goes_and_comes_back(deployment)
     eventually(deployment, "the killed one's heartbeat is over", lambda: not deployment.healthy("leaver-worker"))
     _it_stops(deployment)
@@ -335,6 +336,13 @@ def _it_can_be_watched(deployment: Deployment) -> None:
         eventually(deployment, "it is ready", lambda: client.get("/readyz").status_code == 200)
     assert "trueup_database_up 1.0" in _metrics(deployment)
     assert 'trueup_vendor_calls_total{connector="looker"}' in _metrics(deployment)
+
+
+def _hearts_go_on_beating(deployment: Deployment) -> None:
+    for name in ("worker", "beat"):
+        file = Path(deployment.here(name, SERVICES[name]["environment"]["TRUEUP_HEARTBEAT"]))
+        last = file.stat().st_mtime
+        eventually(deployment, f"another heartbeat of {name}", lambda f=file, t=last: f.stat().st_mtime > t)  # type: ignore[misc]
 
 
 def _redis_goes_and_comes_back(deployment: Deployment) -> None:
