@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis as client
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from tests.e2e.ledger import mismatches
@@ -82,6 +83,10 @@ class Member:
     def said(self, words: str) -> bool:
         """Since it was started."""
         return words in self.log.read_text(errors="replace")[self.begins :]
+
+    def tail(self) -> str:
+        """The last that it said, for whoever looks at a failure."""
+        return "\n".join([f"--- {self.name}", *self.log.read_text(errors="replace").splitlines()[-12:]])
 
     def kill(self) -> None:
         """kill -9, all of it, and gone."""
@@ -159,8 +164,7 @@ class Fleet:
 
     def kill_redis(self) -> None:
         """kill -9, and gone."""
-        with client.Redis.from_url(self.environment[wiring.REDIS]) as server:
-            os.kill(server.info()["process_id"], signal.SIGKILL)
+        os.kill(redis_of(self.state), signal.SIGKILL)
         eventually("Redis is gone", lambda: redis.found(self.state) is None)
 
     def start_redis(self, *, empty: bool = False) -> None:
@@ -171,7 +175,7 @@ class Fleet:
 
     def kill_postgres(self) -> None:
         """kill -9 of the server; its sessions end by themselves."""
-        os.kill(int((self.state / "data" / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+        os.kill(postgres_of(self.state), signal.SIGKILL)
 
     def start_postgres(self) -> None:
         embedded.start(self.state)
@@ -281,12 +285,18 @@ class Fleet:
         return mismatches(logs, trail) + ([] if verdict.ok else [verdict.what])
 
     def tell(self) -> str:
-        """The last lines of everybody's log, for whoever looks at a failure."""
-        tails = []
-        for member in self.members.values():
-            lines = member.log.read_text(errors="replace").splitlines()[-12:]
-            tails.append("\n".join([f"--- {member.name}", *lines]))
-        return "\n".join(tails)
+        """The last that everybody said."""
+        return "\n".join(member.tail() for member in self.members.values())
+
+    def claims(self) -> set[int]:
+        """Process ids of whoever has claimed an account, a job's slot or a part of a read."""
+        query = text(
+            "SELECT owner FROM lease WHERE expires_at > clock_timestamp() UNION"
+            " SELECT owner FROM job WHERE state = 'running' AND claimed_until > clock_timestamp() UNION"
+            " SELECT owner FROM part WHERE state = 'claimed' AND claimed_until > clock_timestamp()"
+        )
+        with self.store.begin() as session:
+            return {process_of(owner) for owner in session.scalars(query) if owner}
 
 
 @contextmanager
@@ -312,6 +322,19 @@ def fleet(state: Path, folder: Path, people: int) -> Iterator[Fleet]:
             yield made
 
 
+def redis_of(state: Path) -> int:
+    """The process id of the embedded one."""
+    server = redis.found(state)
+    assert server is not None
+    with client.Redis.from_url(server.url) as connection:
+        return int(connection.info()["process_id"])
+
+
+def postgres_of(state: Path) -> int:
+    """The process id of the embedded one's first process."""
+    return int((state / "data" / "postmaster.pid").read_text().splitlines()[0])
+
+
 def twice(log: Sequence[Exchange]) -> list[str]:
     """Mutations that were made more than once, but for what cannot be seen at the vendor."""
     made = Counter((e.vendor, e.method, e.path, e.request_body) for e in log if not e.path.endswith(AGAIN))
@@ -324,7 +347,11 @@ def read_since(session: Session, snapshot_id: str, moment: dt.datetime) -> bool:
 
 
 def pid_of(step: StepRow) -> int:
-    return int(step.owner.split(":")[-2])
+    return process_of(step.owner)
+
+
+def process_of(owner: str) -> int:
+    return int(owner.split(":")[-2])
 
 
 def call(exchange: Exchange) -> dict[str, Any]:

@@ -106,8 +106,14 @@ def test_one_process_of_a_worker_killed_in_the_middle_of_a_step(trouble: Trouble
 
 def test_sigterm_finishes_the_step_in_hand_and_ends(trouble: Trouble) -> None:
     with trouble.in_the_middle_of_a_step() as (member, _):
+        everybody = {member.pid, *member.children()}
         member.term()
-    assert member.process.wait(20) == 0
+        eventually("it has heard it", lambda: member.said("Warm shutdown"))
+        trouble.answer()
+        began = time.monotonic()
+        assert member.process.wait(30) == 0
+        trouble.tell("it had ended", time.monotonic() - began)
+        assert not trouble.fleet.claims() & everybody, "everything was finished or handed back"
 
 
 def test_a_second_sigterm_ends_at_once(trouble: Trouble) -> None:

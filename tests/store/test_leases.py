@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 import signal
 import subprocess
 import sys
@@ -252,6 +253,16 @@ def test_the_lease_of_a_process_that_was_killed_is_free_at_once_with_a_higher_fe
     assert after.fence == lease.fence + 1
     with pytest.raises(Lost, match="lost to another"), store.begin() as session:
         leases.check(session, lease)
+
+
+def test_the_lease_of_a_process_that_was_killed_is_free_though_nobody_has_asked_how_it_ended(
+    store: Store, neighbour: subprocess.Popen[str]
+) -> None:
+    held(store, named(neighbour))
+    neighbour.kill()
+    os.waitid(os.P_PID, neighbour.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(neighbour.pid, 0)  # it has its number still
+    assert taken(store, "b") is not None
 
 
 @pytest.mark.parametrize("signal_", [signal.SIGCONT, signal.SIGSTOP], ids=["runs", "was stopped"])
