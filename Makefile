@@ -37,7 +37,7 @@ bench: setup ## measure, with the figures that docs quote
 	@.venv/bin/python -m benchmarks
 
 secrets: ## make the random passwords that compose.yaml wants, in ./secrets
-	@deploy/make-secrets
+	@.ci/make-secrets
 
 clean: ## remove what the other targets made
 	@rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

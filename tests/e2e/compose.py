@@ -64,7 +64,7 @@ class Deployment:
     def make_secrets(self) -> str:
         """As `make secrets` does, with the vendors' beside them; the addresses then lead to this machine."""
         made = subprocess.run(
-            [ROOT / "deploy" / "make-secrets", self.secrets], capture_output=True, text=True, check=True
+            [ROOT / ".ci" / "make-secrets", self.secrets], capture_output=True, text=True, check=True
         )  # fmt: skip
         for name, value in self.vendors.items():
             (self.secrets / name).write_text(value, encoding="utf-8")
@@ -194,7 +194,7 @@ class Deployment:
         """The script that compose mounts for the image to run once, over the socket, as its superuser."""
         root = self.place("postgres")
         script = root / "tmp" / "init.sh"
-        shutil.copy(ROOT / "deploy" / "postgres-init.sh", script)
+        shutil.copy(ROOT / "migrations" / "postgres-init.sh", script)
         script.chmod(0o755)
         more = {
             "PGHOST": str(root / "tmp"), "PGPASSWORD": (root / "secrets" / "postgres_password").read_text(),

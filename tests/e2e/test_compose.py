@@ -141,7 +141,7 @@ def made(tmp_path: Path) -> Path:
 
 
 def make_secrets(checkout: Path) -> str:
-    script = ROOT / "deploy" / "make-secrets"
+    script = ROOT / ".ci" / "make-secrets"
     return subprocess.run([script], cwd=checkout, capture_output=True, text=True, check=True).stdout
 
 
@@ -203,7 +203,7 @@ def test_a_password_that_the_database_would_understand_otherwise_is_refused(
     (tmp_path / "database_url").write_text(f"postgresql://trueup:{worker}@postgres:5432/trueup")
 
     found = subprocess.run(
-        [ROOT / "deploy" / "postgres-init.sh"],
+        [ROOT / "migrations" / "postgres-init.sh"],
         env={"PATH": os.defpath, "TRUEUP_INIT_SECRETS": str(tmp_path), "POSTGRES_USER": "postgres"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
