@@ -20,6 +20,7 @@ from worker.flows.site import Site
 ACTOR = "schedule"
 PATIENCE = 300.0  # seconds for a database that is away; by then what we held has expired
 LOOK_AGAIN = 0.5
+LONGEST_WAIT = 15.0  # seconds in line at a vendor; whoever would wait longer comes back with a later nudge
 
 
 class _Opened:
@@ -47,7 +48,7 @@ def current(settings: Path, app: Celery) -> Iterator[Site]:
     if _opened.site is None or _opened.process != os.getpid() or _opened.text != text:
         _opened.close()
         _opened.stack, _opened.process, _opened.text = ExitStack(), os.getpid(), text
-        opened = wiring.open_site(settings, ACTOR, lambda _: None, send=Broker(app).send)
+        opened = wiring.open_site(settings, ACTOR, lambda _: None, send=Broker(app).send, longest_wait=LONGEST_WAIT)
         _opened.site = _opened.stack.enter_context(opened)
     try:
         yield _opened.site

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pytest
 from sqlmodel import col, select
@@ -302,3 +303,19 @@ def test_two_workers_share_a_run_and_every_change_is_made_once(rig: Rig, crew: C
     assert "open" not in states
     attempts = [e.facts["step"] for e in rig.trail(crew.site, "step attempted")]
     assert len(attempts) == len(set(attempts))
+
+
+def test_a_nudge_leaves_when_its_transaction_has_been_committed_and_not_if_it_was_not(rig: Rig) -> None:
+    told: list[tuple[Nudge, int]] = []
+    with rig.open() as opened:
+        site = replace(opened, send=lambda nudge: told.append((nudge, len(rig.trail(opened, "noted")))))
+        with site.begin() as session:
+            site.record(session, site.event("noted", {}))
+            site.nudge(session, Nudge("read", ("pull okta",)))
+            assert told == []
+        assert told == [(Nudge("read", ("pull okta",)), 1)]  # what it is about is there for whoever is nudged
+
+        with pytest.raises(Refused, match="on second thoughts"), site.begin() as session:
+            site.nudge(session, Nudge("tell"))
+            raise Refused("on second thoughts")
+    assert len(told) == 1
