@@ -315,7 +315,11 @@ def test_a_nudge_leaves_when_its_transaction_has_been_committed_and_not_if_it_wa
             assert told == []
         assert told == [(Nudge("read", ("pull okta",)), 1)]  # what it is about is there for whoever is nudged
 
-        with pytest.raises(Refused, match="on second thoughts"), site.begin() as session:
-            site.nudge(session, Nudge("tell"))
-            raise Refused("on second thoughts")
+        def think_twice() -> None:
+            with site.begin() as session:
+                site.nudge(session, Nudge("tell"))
+                raise Refused("on second thoughts")
+
+        with pytest.raises(Refused, match="on second thoughts"):
+            think_twice()
     assert len(told) == 1
