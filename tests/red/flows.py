@@ -142,4 +142,16 @@ MUTANTS = (
            "console/test_metrics.py::test_a_beat_that_never_came_is_noticed_too"),
     Mutant("a request that announces no size has one", "console/app.py", "if seen > LARGEST_BODY:", "if False:",
            "console/test_app.py::test_a_body_has_a_size[more, in pieces that announce no length]"),
+    Mutant("the schedule freezes the people of an unread source", "flows/jobs.py", "    return set(failed)\n",
+           "    return set()\n",
+           "flows/test_jobs.py::test_whoever_could_not_be_read_at_the_source_loses_nothing_by_a_plan_of_the_schedule"),
+    Mutant("the schedule plans for no target that could not be read", "flows/jobs.py", "if target in failed:",
+           "if False:",
+           "flows/test_jobs.py::"
+           "test_a_read_that_is_refused_says_so_on_its_slot_and_nothing_is_planned_for_that_target"),
+    Mutant("workers apply no plan that somebody only wanted to see", _APPLY, "if run.state != runs.APPLYING or",
+           "if False or",
+           "flows/test_jobs.py::test_a_plan_that_somebody_only_wanted_to_see_is_never_applied_by_a_worker"),
+    Mutant("a slot under way gets no second one", "store/jobs.py", " OR job.state IN ('waiting', 'running')", "",
+           "flows/test_jobs.py::test_a_slot_that_is_still_under_way_gets_no_second_one_beside_it"),
 )  # fmt: skip
