@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu import Connection
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
@@ -34,6 +36,7 @@ LEAVER = ("leaver",)
 
 EXPIRES = 30  # seconds: a nudge is sent again at every tick while there is something to do
 TIME_LIMIT = 600  # seconds, for a task that hangs; a sound one hands back long before (tasks.app.BATCH)
+LOOK_AGAIN = 3.0  # seconds at most between two looks for a Redis that is away
 VISIBILITY = 2 * TIME_LIMIT  # nothing that still runs is handed to a second worker; the sweep does not wait for this
 
 _SETTINGS: Mapping[str, Any] = {
@@ -68,9 +71,20 @@ _SETTINGS: Mapping[str, Any] = {
 }
 
 
+class _Connection(Connection):  # type: ignore[misc]
+    """Finds a Redis that is back within seconds; kombu would come to look for it every half a minute."""
+
+    def ensure_connection(self, *given: Any, **how: Any) -> Any:
+        return super().ensure_connection(*given, **{"interval_start": 1, "interval_max": LOOK_AGAIN, **how})
+
+
+class _Amqp(AMQP):  # type: ignore[misc]
+    Connection = _Connection
+
+
 def celery(url: str) -> Celery:
     """The Celery app for a Redis: rediss:// with a verified certificate, redis+socket:// for a local one."""
-    app = Celery("trueup", broker=_broker_url(url))
+    app = Celery("trueup", broker=_broker_url(url), amqp=_Amqp)
     app.conf.update(_SETTINGS)
     if url.startswith("rediss://"):
         app.conf.update(broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED})

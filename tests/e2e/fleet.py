@@ -82,7 +82,10 @@ class Member:
 
     def said(self, words: str) -> bool:
         """Since it was started."""
-        return words in self.log.read_text(errors="replace")[self.begins :]
+        return self.times_said(words) > 0
+
+    def times_said(self, words: str) -> int:
+        return self.log.read_text(errors="replace")[self.begins :].count(words)
 
     def tail(self) -> str:
         """The last that it said, for whoever looks at a failure."""
@@ -211,6 +214,11 @@ class Fleet:
         finally:
             hold.release()
             server.observers.remove(hold)
+
+    def mutated(self) -> None:
+        """Wait until another mutation has reached a target."""
+        before = len(self.log())
+        eventually("a change", lambda: len(self.log()) > before)
 
     def asked(self, found: Callable[[Session], T]) -> T | None:
         """A look at the database; None while it is away."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.fleet import (
     BEAT,
+    BOUND,
     LEAVERS,
     TARGETS,
     WORKER,
@@ -31,6 +32,7 @@ from worker.sandbox.server import Exchange
 
 PEOPLE = 40
 SPOILT = 8  # of each kind
+TRIES = 6  # by then, kombu alone would look every dozen seconds only, and soon every thirty
 RECOVERED = 45.0  # seconds at most; the goal is 15, and this machine may be busy
 
 
@@ -145,6 +147,22 @@ def test_redis_killed_in_the_middle_of_a_step_and_started_again(trouble: Trouble
     with trouble.in_the_middle_of_a_step():
         trouble.fleet.kill_redis()
     trouble.fleet.start_redis(empty=empty)
+
+
+@pytest.mark.fleet
+def test_redis_away_for_a_while_is_found_soon_after_and_nobody_waits_for_it_to_end(trouble: Trouble) -> None:
+    fleet = trouble.fleet
+    fleet.kill_redis()
+    workers = [fleet.members["worker"], fleet.members["other worker"]]
+    for worker in workers:
+        eventually("it has looked for Redis often", lambda w=worker: w.times_said("Cannot connect") > TRIES, 2 * BOUND)
+    workers[0].term()
+    assert workers[0].process.wait(30) == 0
+    trouble.spoil()
+    began = time.monotonic()
+    fleet.start_redis()
+    fleet.mutated()
+    trouble.tell("changes were made again", time.monotonic() - began)
 
 
 @pytest.mark.fleet
