@@ -36,7 +36,7 @@ PERSONAL = "[personal]"
 _LONGEST = 8_000  # of one text in a line: a traceback fits, a vendor's whole answer does not
 _SHORTEST_SECRET = 4  # a shorter one would be found in every other word
 
-# These write down whole URLs, or a line for every call; what of it matters, our own events say.
+# These write down whole URLs, or a line for every call or late tick; what of it matters, our own events say.
 _TOO_CHATTY = dict.fromkeys(
     (
         "httpx",
@@ -45,6 +45,7 @@ _TOO_CHATTY = dict.fromkeys(
         "uvicorn.access",
         "alembic",
         "celery.worker.strategy",
+        "celery.worker.request",
         "celery.app.trace",
         "celery.beat",
     ),
