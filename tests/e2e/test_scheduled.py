@@ -14,7 +14,6 @@ import pytest
 
 from tests.e2e.fleet import (
     BEAT,
-    BOUND,
     LEAVERS,
     TARGETS,
     WORKER,
@@ -33,7 +32,7 @@ from worker.sandbox.server import Exchange
 PEOPLE = 40
 SPOILT = 8  # of each kind
 TRIES = 6  # by then, kombu alone would look every dozen seconds only, and soon every thirty
-RECOVERED = 45.0  # seconds at most; the goal is 15, and this machine may be busy
+RECOVERED = 60.0  # seconds at most; the goal is 15, and others may be at work on this machine
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +112,7 @@ def test_sigterm_finishes_the_step_in_hand_and_ends(trouble: Trouble) -> None:
         eventually("it has heard it", lambda: member.said("Warm shutdown"))
         trouble.answer()
         began = time.monotonic()
-        assert member.process.wait(30) == 0
+        assert member.process.wait(60) == 0
         trouble.tell("it had ended", time.monotonic() - began)
         assert not trouble.fleet.claims() & everybody, "everything was finished or handed back"
 
@@ -155,9 +154,9 @@ def test_redis_away_for_a_while_is_found_soon_after_and_nobody_waits_for_it_to_e
     fleet.kill_redis()
     workers = [fleet.members["worker"], fleet.members["other worker"]]
     for worker in workers:
-        eventually("it has looked for Redis often", lambda w=worker: w.times_said("Cannot connect") > TRIES, 2 * BOUND)
+        eventually("it has looked for Redis often", lambda w=worker: w.times_said("Cannot connect") > TRIES)
     workers[0].term()
-    assert workers[0].process.wait(30) == 0
+    assert workers[0].process.wait(60) == 0
     trouble.spoil()
     began = time.monotonic()
     fleet.start_redis()

@@ -19,8 +19,8 @@ from tests.flows.rig import Rig
 from worker import wiring
 from worker.sandbox.world import World
 
-STARTED = 2 * BOUND  # seconds at most for a new database, six processes and a first pass
-ENDED = 30.0  # after Ctrl-C, with nothing in hand that takes long
+STARTED = BOUND  # seconds at most for a new database, six processes and a first pass
+ENDED = 60.0  # after Ctrl-C, with nothing in hand that takes long
 
 
 @contextmanager
