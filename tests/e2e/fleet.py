@@ -15,7 +15,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,7 +29,7 @@ from tests.e2e.ledger import mismatches
 from tests.flows.rig import Rig
 from worker import embedded, wiring
 from worker.embedded import redis
-from worker.errors import Unavailable, Unknown
+from worker.errors import Misconfigured, Unavailable, Unknown
 from worker.flows import review
 from worker.flows.trail import data
 from worker.sandbox.server import Exchange
@@ -251,15 +251,17 @@ class Fleet:
 
     def put_in_order(self) -> None:
         """The company's own troubles are cured, what waits for a human is approved, and nothing is left to do."""
-        for target in TARGETS:
-            eventually(f"a plan for {target}\n{self.tell()}", lambda t=target: self._planned(t))
+        since, approved = wiring.utc_now(), set[str]()
         with self.rig.open("enforce", baselines=False, schedule=SCHEDULE, limits=LIMITS) as site:
-            waiting = [item.handle for item in review.pending(site) if item.state == "waiting"]
-            review.decide(site, waiting, approve=True, note="as it should be")
-        self.converge()
 
-    def _planned(self, target: str) -> bool | None:
-        return self.asked(lambda session: runs.latest_run(session, target) is not None)
+            def done() -> bool:
+                waiting = {item.handle for item in review.pending(site) if item.state == "waiting"} - approved
+                with suppress(Misconfigured):  # a newer plan no longer has it
+                    review.decide(site, sorted(waiting), approve=True, note="as it should be")
+                    approved.update(waiting)
+                return all(self._empty(target, since) for target in TARGETS)
+
+            eventually(f"everything is in order\n{self.tell()}", done)
 
     # --- how it ended ------------------------------------------------------------------------------------------------
 
