@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fleet check fmt lock bench secrets clean
+.PHONY: help setup demo test guards fleet check fmt lock bench secrets clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
@@ -15,7 +15,10 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 	@.venv/bin/trueup demo
 
 test: setup ## run every test
-	@.venv/bin/python -m pytest -n auto
+	@.venv/bin/python -m pytest -n 3
+
+guards: setup ## switch every guard off, and see its test turn red; some minutes
+	@.venv/bin/python -m pytest -n 2 -m guards
 
 fleet: setup ## kill and stop every process of the schedule in the middle of its work; some minutes
 	@.venv/bin/python -m pytest -m fleet

@@ -15,6 +15,8 @@ import pytest
 from tests.conftest import Database, dsn
 from tests.red import budget, core, flows
 
+pytestmark = pytest.mark.guards
+
 ROOT = Path(__file__).parents[1]
 PARTS = 2  # of a group, for as many cores; each costs the imports anew
 
