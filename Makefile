@@ -15,7 +15,7 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 	@.venv/bin/trueup demo
 
 test: setup ## run every test
-	@.venv/bin/python -m pytest -n 3
+	@.venv/bin/python -m pytest -n 3 --dist loadgroup
 
 guards: setup ## switch every guard off, and see its test turn red; some minutes
 	@.venv/bin/python -m pytest -n 2 -m guards

@@ -95,7 +95,9 @@ class Deployment:
         """Who the service runs as: the uid of compose.yaml if we may choose and it can run our Python, or we."""
         ourselves = Account(os.geteuid(), os.getegid())
         if name in SERVERS:
-            return Account(65_534, 65_534) if os.geteuid() == 0 else ourselves
+            nobody = Account(65_534, 65_534)
+            able = name != "redis" or nobody.runs(Path(PROGRAMS) / "redis-server")  # not from a private checkout
+            return nobody if os.geteuid() == 0 and able else ourselves
         uid = int(SERVICES[name]["user"].partition(":")[0])
         wanted = Account(uid, uid)
         return wanted if os.geteuid() == 0 and wanted.runs(Path(sys.executable)) else ourselves

@@ -32,6 +32,9 @@ def copied(database: Database) -> Copy:
         name = f"{_name(original)}_copy{next(numbers)}"
         with psycopg.connect(dsn(database.owner_url), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{_name(original)}"')
+            # Else the books would know that they were moved, and only observe.
+            with psycopg.connect(dsn(database.named(name).owner_url)) as copied:
+                copied.execute("DELETE FROM home")
             yield database.named(name)
             connection.execute(f'DROP DATABASE "{name}"')
 

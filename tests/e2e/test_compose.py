@@ -237,7 +237,7 @@ def deployment(world: World, new_state: Callable[[], Path]) -> Iterator[Deployme
         made.kill_all()
 
 
-def eventually(deployment: Deployment, what: str, so: Callable[[], bool], within: float = 60.0) -> None:
+def eventually(deployment: Deployment, what: str, so: Callable[[], bool], within: float = 150.0) -> None:
     """Where no event tells us: the thing that we wait for is in another process."""
     end = time.monotonic() + within
     while not so():

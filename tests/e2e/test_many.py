@@ -96,6 +96,7 @@ def test_ten_workers_cannot_together_exceed_what_a_day_allows(rig: Rig) -> None:
     assert len(owners) > 1, "they did it together"
 
 
+@pytest.mark.fleet
 def test_thirty_removals_a_run_for_twenty_runs_trip_the_limit_of_a_day(rig: Rig) -> None:
     made, tripped = [30], []
     with rig.open("enforce", **limits(40, 500)) as site:

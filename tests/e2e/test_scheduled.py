@@ -29,6 +29,8 @@ from tests.e2e.fleet import (
 from worker.flows.site import CLAIM
 from worker.sandbox.server import Exchange
 
+pytestmark = pytest.mark.xdist_group("schedule")  # one fleet for all of them
+
 PEOPLE = 40
 SPOILT = 8  # of each kind
 TRIES = 6  # by then, kombu alone would look every dozen seconds only, and soon every thirty
@@ -99,6 +101,7 @@ def test_a_worker_killed_in_the_middle_of_a_step(trouble: Trouble) -> None:
         member.kill()
 
 
+@pytest.mark.fleet
 def test_one_process_of_a_worker_killed_in_the_middle_of_a_step(trouble: Trouble) -> None:
     with trouble.in_the_middle_of_a_step() as (member, process):
         os.kill(process, signal.SIGKILL)
@@ -117,6 +120,7 @@ def test_sigterm_finishes_the_step_in_hand_and_ends(trouble: Trouble) -> None:
         assert not trouble.fleet.claims() & everybody, "everything was finished or handed back"
 
 
+@pytest.mark.fleet
 def test_a_second_sigterm_ends_at_once(trouble: Trouble) -> None:
     with trouble.in_the_middle_of_a_step() as (member, process):
         member.term()
