@@ -14,13 +14,13 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 	@.ci/install runtime
 	@.venv/bin/trueup demo
 
-test: setup ## run every test
+test: setup ## run every test but the long ones
 	@.venv/bin/python -m pytest -n 3 --dist loadgroup
 
 guards: setup ## switch every guard off, and see its test turn red; some minutes
 	@.venv/bin/python -m pytest -n 2 -m guards
 
-fleet: setup ## kill and stop every process of the schedule in the middle of its work; some minutes
+fleet: setup ## kill processes at every boundary and in the middle of the schedule; many minutes
 	@.venv/bin/python -m pytest -m fleet
 
 check: setup ## style, types and house rules

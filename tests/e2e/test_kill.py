@@ -32,6 +32,8 @@ from worker.sandbox.world import World
 from worker.store import chain
 from worker.store.session import Store
 
+pytestmark = pytest.mark.fleet  # some hundred processes that die
+
 PEOPLE = 12
 LANES = 3  # at a time; each waits now and then
 AGAIN = ("/logout", "/debug/rememberMe")  # TeamCity shows nobody's sessions, so these may be made again
