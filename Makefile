@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test guards fleet check fmt lock bench secrets clean
+.PHONY: help setup demo test guards faults fleet check fmt lock bench secrets clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
@@ -19,6 +19,9 @@ test: setup ## run every test but the long ones
 
 guards: setup ## switch every guard off, and see its test turn red; some minutes
 	@.venv/bin/python -m pytest -n 2 -m guards
+
+faults: setup ## break every read in every way, and see nobody lose anything; some minutes
+	@.venv/bin/python -m pytest -n 3 -m faults
 
 fleet: setup ## kill processes at every boundary and in the middle of the schedule; many minutes
 	@.venv/bin/python -m pytest -m fleet

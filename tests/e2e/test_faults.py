@@ -33,6 +33,8 @@ from worker.targets.looker import reading as looker_reading
 from worker.targets.teamcity import reading as teamcity_reading
 
 # Every path that a pass reads, by whose it is. `*` stands for any id.
+pytestmark = pytest.mark.faults
+
 ROUTES: Mapping[str, Mapping[str, str]] = {
     "okta": {
         "the org": "/.well-known/okta-organization",
