@@ -15,6 +15,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.transport import redis, virtual
 from redis.exceptions import RedisError
 
 from worker import logs
@@ -66,13 +67,39 @@ _SETTINGS: Mapping[str, Any] = {
         "retry_policy": {"max_retries": 1},
         "global_keyprefix": "trueup:",
     },
-    "redis_socket_timeout": 5,
-    "redis_retry_on_timeout": True,
 }
+
+
+class _QoS(redis.QoS):  # type: ignore[misc]
+    """Forgets a message whose end cannot be told to Redis; in kombu it holds its place in the worker for ever, and a
+    worker with no free place does not listen, and never learns that Redis was away. Redis keeps it until it expires."""
+
+    def ack(self, delivery_tag: str) -> None:
+        try:
+            super().ack(delivery_tag)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        try:
+            super().reject(delivery_tag, requeue)
+        finally:
+            virtual.QoS.ack(self, delivery_tag)
+
+
+class _Channel(redis.Channel):  # type: ignore[misc]
+    QoS = _QoS
+
+
+class _Transport(redis.Transport):  # type: ignore[misc]
+    Channel = _Channel
 
 
 class _Connection(Connection):  # type: ignore[misc]
     """Finds a Redis that is back within seconds; kombu would come to look for it every half a minute."""
+
+    def get_transport_cls(self) -> type[redis.Transport]:
+        return _Transport
 
     def ensure_connection(self, *given: Any, **how: Any) -> Any:
         return super().ensure_connection(*given, **{"interval_start": 1, "interval_max": LOOK_AGAIN, **how})

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from worker import embedded, logs, wiring
 from worker.embedded import redis
@@ -25,30 +25,33 @@ from worker.store import migrate
 LOOK = 0.5  # seconds between two looks at the processes
 SERVERS = 2.0  # seconds between two looks at the embedded servers
 PATIENCE = 90.0  # seconds for the processes to finish what they have in hand
-LONGEST_PAUSE = 30.0  # before one that keeps ending is started again
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # before one that ended, or keeps ending, is started again
 
 
 @dataclass
-class _Member:
+class Member:
     """One process: what it is called, how it is started, and when it may be started again."""
 
     name: str
     arguments: Sequence[str]
     process: subprocess.Popen[bytes] | None = None
     not_before: float = 0.0
-    pause: float = field(default=1.0)
+    pause: float = FIRST_PAUSE / 2
+    since: float = 0.0
 
     def look(self, environment: Mapping[str, str]) -> None:
         """Start it, or start it again after a pause that grows while it keeps ending at once."""
         if self.process is not None and self.process.poll() is not None:
             logs.event("ended by itself", level=logging.ERROR, member=self.name, status=self.process.returncode)
+            at_once = time.monotonic() - self.since < LONGEST_PAUSE
+            self.pause = min(LONGEST_PAUSE, self.pause * 2) if at_once else FIRST_PAUSE
             self.process, self.not_before = None, time.monotonic() + self.pause
-            self.pause = min(LONGEST_PAUSE, self.pause * 2)
         if self.process is None and time.monotonic() >= self.not_before:
             # A session of its own: Ctrl-C is meant for us, and we end them in good order.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "worker", *self.arguments], env=environment, start_new_session=True
             )
+            self.since = time.monotonic()
             logs.event("started", member=self.name)
 
     def send(self, number: signal.Signals) -> None:
@@ -60,18 +63,18 @@ class _Member:
         return self.process is None or self.process.poll() is not None
 
 
-def members(settings: str, processes: int, host: str, port: int) -> list[_Member]:
+def members(settings: str, processes: int, host: str, port: int) -> list[Member]:
     """The processes of a deployment, by the commands that start them."""
     own = ["--settings", settings]
     return [
-        _Member("worker", ["worker", "--processes", str(processes), *own]),
-        _Member("leaver worker", ["worker", "--leavers", "--processes", "1", *own]),
-        _Member("beat", ["beat", *own]),
-        _Member("api", ["api", "--host", host, "--port", str(port), *own]),
+        Member("worker", ["worker", "--processes", str(processes), *own]),
+        Member("leaver worker", ["worker", "--leavers", "--processes", "1", *own]),
+        Member("beat", ["beat", *own]),
+        Member("api", ["api", "--host", host, "--port", str(port), *own]),
     ]
 
 
-def up(together: Sequence[_Member], ready: Callable[[], None]) -> None:
+def up(together: Sequence[Member], ready: Callable[[], None]) -> None:
     """Run them until Ctrl-C or SIGTERM; the second one ends everything at once."""
     stop = _Stop()
     with _servers() as (environment, revive):
@@ -105,8 +108,8 @@ class _Stop:
         return self._event.wait(seconds)
 
 
-def _end(together: Sequence[_Member], stop: _Stop) -> None:
-    """The beat first, then whoever works; what they have in hand is finished or handed back."""
+def _end(together: Sequence[Member], stop: _Stop) -> None:
+    """API and beat first, then whoever works; what they have in hand is finished or handed back."""
     logs.event("stopping")
     for member in reversed(together):
         member.send(signal.SIGTERM)
@@ -119,7 +122,7 @@ def _end(together: Sequence[_Member], stop: _Stop) -> None:
     logs.event("stopped")
 
 
-def _kill_all(member: _Member) -> None:
+def _kill_all(member: Member) -> None:
     """The process and those that it has started, which share its session."""
     if member.process is not None and member.process.poll() is None:
         with suppress(ProcessLookupError):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlmodel import col, select
@@ -220,6 +221,45 @@ def test_a_target_is_not_read_anew_while_it_is_being_changed(rig: Rig, crew: Cre
     assert Nudge(jobs.READ, ("observe looker",)) not in asked
     work(crew.site, run, _never)
     assert Nudge(jobs.READ, ("observe looker",)) in crew.tick()
+
+
+def test_a_plan_has_a_minute_before_a_source_is_read_again(rig: Rig, crew: Crew) -> None:
+    planned(crew)
+    with crew.site.begin() as session:
+        slots.ensure(session, "pull okta", rig.clock() + timedelta(seconds=59), rig.clock())
+    rig.clock.advance(seconds=59)
+    assert Nudge(jobs.READ, ("pull okta",)) not in crew.tick()
+    rig.clock.advance(seconds=1)
+    assert Nudge(jobs.READ, ("pull okta",)) in crew.tick()
+
+
+def test_a_source_that_is_read_again_ends_the_older_plan_and_the_next_one_has_who_departed(
+    rig: Rig, crew: Crew
+) -> None:
+    older = planned(crew)
+    who = somebody(rig)
+    rig.world.okta.deactivate(rig.okta_id(who))
+    rig.clock.advance(minutes=10)
+    for nudge in crew.tick():
+        if nudge == Nudge(jobs.READ, ("pull okta",)):
+            crew.take(nudge)
+    with pytest.raises(Refused, match="okta has been read again since this plan was made"):
+        work(crew.site, older, _never)
+    assert rig.looker_user(who).is_disabled is False
+    crew.settle()
+    assert rig.looker_user(who).is_disabled is True
+
+
+def test_no_plan_is_made_from_a_read_that_changes_have_outdated(rig: Rig, crew: Crew) -> None:
+    run = planned(crew)
+    rig.clock.advance(seconds=1)
+    work(crew.site, run, _never)
+    with crew.site.begin() as session:
+        slots.ensure(session, "reconcile looker", rig.clock() + timedelta(minutes=1), rig.clock())
+    rig.clock.advance(minutes=1)
+    assert not any("looker" in nudge.args[0] for nudge in crew.tick() if nudge.task == jobs.RECONCILE)
+    crew.later(minutes=9)
+    assert crew.states("reconcile looker")[-1] == "done"
 
 
 def test_whoever_departed_is_worked_for_by_the_workers_that_do_nothing_else(rig: Rig, crew: Crew) -> None:

@@ -1,4 +1,4 @@
-"""The guards of the rate budget, which need a Redis of their own and nothing else."""
+"""The guards of the rate budget and the broker, which need a Redis of their own and nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from tests.red.mutant import Mutant
 _BUDGET, _TERMS, _SHARED, _LOCAL = (f"budget/{module}.py" for module in ("budget", "terms", "shared", "local"))
 _TEST = "test_budget.py::test"
 _MINUTE = f"{_TEST}_in_no_minute_are_there_more_calls_than_our_share_and_not_many_fewer"
+_UNTOLD = "test_broker.py::test_a_message_whose_end_cannot_be_told_holds_no_place_in_the_worker"
+_FORGETS = """
+        finally:
+            virtual.QoS.ack(self, delivery_tag)"""
 
 MUTANTS = (
     Mutant("all workers draw from one bucket", _BUDGET, " = shared.take(", " = self._local.take(",
@@ -58,4 +62,8 @@ MUTANTS = (
            f"{_TEST}_nothing_in_redis_lasts_or_says_whose_it_is"),
     Mutant("certificates are checked", _SHARED, "    if loosened:\n", "    if False:\n",
            f"{_TEST}_an_address_that_will_not_do_is_said_without_its_password"),
+    Mutant("an untold end of a message holds no place", "broker.py", f"super().ack(delivery_tag){_FORGETS}",
+           "super().ack(delivery_tag)\n        finally:\n            pass", f"{_UNTOLD}[ack_log_error]"),
+    Mutant("a rejected message holds no place either", "broker.py", f"super().reject(delivery_tag, requeue){_FORGETS}",
+           "super().reject(delivery_tag, requeue)\n        finally:\n            pass", f"{_UNTOLD}[reject_log_error]"),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 
@@ -37,7 +37,7 @@ def apply(site: Site, run_id: uuid.UUID, only: frozenset[str] | None = None) -> 
     run = _run(site, run_id)
     applied = Applied(run.target, run_id)
     with site.begin() as session:
-        _refuse_moved(site, session, run, list(run.snapshots))
+        _refuse_moved(site, session, run)
         good_until = guards.good_until(site, session, run.snapshots)
         changes = runs.changes_of(session, run_id, [State.OPEN.value])
     wanted = [c for c in changes if only is None or c.fingerprint in only]
@@ -69,8 +69,7 @@ def work(site: Site, run_id: uuid.UUID, enough: Callable[[], bool], *, departed_
     try:
         home.refuse_restored(site)
         with site.begin() as session:
-            # A source is read again while workers are at it; the plan that follows from that takes this one's place.
-            _refuse_moved(site, session, run, [run.target])
+            _refuse_moved(site, session, run)
             good_until = guards.good_until(site, session, run.snapshots)
         more = _Batch(site, run, good_until, enough).work(departed_only)
     except (Unavailable, Unknown) as error:
@@ -115,6 +114,8 @@ class _Batch:
     def work(self, departed_only: bool) -> bool:
         """True when it was enough and there was more."""
         for phase, of_phase in groupby(self._open(), key=lambda change: _account_phase(change)[0]):
+            if departed_only and phase != _LOCK_OUT:
+                return False  # everything of a departed person is in the first one
             if phase != _LOCK_OUT and any(_account_phase(c)[0] < phase for c in self._open()):
                 return False  # others are still at them
             with self._renames(phase) as mine:
@@ -180,11 +181,11 @@ def _account_phase(change: ChangeRow) -> tuple[int, str]:
     return phase, change.account_id or f"person {change.person_id}"
 
 
-def _refuse_moved(site: Site, session: Session, run: Run, connectors: Collection[str]) -> None:
-    """A plan is only good while what it was made from is fresh, and for these connectors' very reads."""
+def _refuse_moved(site: Site, session: Session, run: Run) -> None:
+    """A plan is only good for the reads that it was made from, and those only while they are fresh."""
     current = guards.fresh_snapshots(site, session, run.target)
-    for connector in connectors:
-        if current.get(connector) != run.snapshots[connector]:
+    for connector, snapshot_id in run.snapshots.items():
+        if current.get(connector) != snapshot_id:
             raise Refused(f"{connector} has been read again since this plan was made; plan again.")
 
 

@@ -37,6 +37,7 @@ _REASONS: Mapping[str, str] = {"reconcile": "schedule", "end temporary access": 
 CLAIM = dt.timedelta(minutes=5)  # on a slot; a step of any job takes well under a minute
 ATTEMPTS = 3  # of a slot, where trying again may help
 AGAIN = dt.timedelta(seconds=10)
+UNDISTURBED = dt.timedelta(minutes=1)  # what workers have for a plan before a source is read again
 HANDS = 8  # nudges for one piece of work, at most
 ACCOUNTS_A_HAND = 10
 
@@ -55,24 +56,32 @@ def tick(site: Site) -> list[Nudge]:
         rows = slots.unfinished(session)
         clock = slots.database_clock(session)
         nudges = []
-        changing = set[str]()
+        changing: dict[str, dt.datetime] = {}  # target -> since when
         for run in runs.applying(session):
             if run.target in site.targets and (run.not_before is None or run.not_before <= now):
                 hands = _hands_for(site, session, run)
                 nudges += hands
-                changing |= {run.target} if hands else set()
+                changing |= {run.target: run.started_at} if hands else {}
         for row in rows:
             if (job := known.get(row.name)) is None:
                 slots.retire(row, now)
-            elif row.not_before <= now and not (_waits(job, row, rows, changing) or _outdated(session, job)):
+            elif row.not_before <= now and not (_waits(job, row, rows, changing, now) or _outdated(session, job)):
                 nudges += _hands(session, job, row, clock)
     return nudges
 
 
-def _waits(job: Job, row: JobRow, rows: Sequence[JobRow], changing: Collection[str]) -> bool:
-    """A plan is made when the reads that were due before it are done, well or not. A target is not read anew while it
-    is being changed: half of what such a read showed would be over by the time that somebody plans by it."""
-    if job.kind == "observe" and row.subject is None and job.subject in changing:
+def _waits(
+    job: Job, row: JobRow, rows: Sequence[JobRow], changing: Mapping[str, dt.datetime], now: dt.datetime
+) -> bool:
+    """A plan is made when the reads that were due before it are done, well or not.
+
+    A target is not read anew while it is being changed: half of what such a read showed would be over by the time that
+    somebody plans by it. A source is, and then the older plan ends, so that whoever has departed is in the next one;
+    but not in a plan's first moments, or on a slow machine with a fast schedule no plan would ever be made true.
+    """
+    if row.subject is None and job.kind == "observe" and job.subject in changing:
+        return True
+    if row.subject is None and job.kind == "pull" and any(now - since < UNDISTURBED for since in changing.values()):
         return True
     return any(other.name in job.after and other.slot <= max(row.slot, row.not_before) for other in rows)
 
@@ -127,7 +136,7 @@ def read(site: Site, name: str, enough: Callable[[], bool]) -> bool:
         raise
     with site.begin() as session:
         if closed is not None:
-            slots.finish_read(session, name, subject, slots.DONE, site.now())
+            slots.finish_read(session, name, subject, site.now())
         return not done and parts.remaining(session, subject).waiting > 0
 
 

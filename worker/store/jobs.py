@@ -91,16 +91,14 @@ def note_subject(session: Session, row: JobRow, subject: uuid.UUID) -> bool:
     return _set(session, row, {"subject": subject, "claimed_until": None})
 
 
-def finish_read(
-    session: Session, name: str, subject: uuid.UUID, state: str, now: dt.datetime, failure: str = ""
-) -> None:
-    """The end of the slot that began this read, by whoever was the last at it."""
+def finish_read(session: Session, name: str, subject: uuid.UUID, now: dt.datetime) -> None:
+    """The good end of the slot that began this read, by whoever was the last at it."""
     session.execute(
         text(
-            "UPDATE job SET state = :state, finished_at = :now, failure = :failure"
+            "UPDATE job SET state = 'done', finished_at = :now, failure = ''"
             " WHERE name = :name AND subject = :subject AND state = 'running'"
         ),
-        {"name": name, "subject": subject, "state": state, "now": now, "failure": failure},
+        {"name": name, "subject": subject, "now": now},
     )
 
 
