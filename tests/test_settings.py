@@ -208,6 +208,18 @@ def test_what_is_odd_but_right_is_a_warning(tmp_path: Path, text: str, warning: 
     assert any(warning in one for one in loaded(tmp_path, text).warnings)
 
 
+TWO_SOURCES = CONNECTORS.replace(
+    "targets:", '  okta2: {type: okta, url: "https://emca.okta.test", token: "${env:OKTA_TOKEN}"}\ntargets:'
+)
+
+
+def test_several_sources_that_nothing_joins_are_a_warning(tmp_path: Path) -> None:
+    rule = "rules: [{name: a, when: {everyone: true}, give: [{looker: {groups: [X]}}]}]\n"
+    (warning,) = loaded(tmp_path, rule, TWO_SOURCES).warnings
+    assert "there are several sources and no `joining`, so whoever is in two of them is two people" in warning
+    assert loaded(tmp_path, rule + "joining: {propose: [email]}", TWO_SOURCES).warnings == ()
+
+
 def test_nothing_in_a_target_on_purpose_is_no_warning(tmp_path: Path) -> None:
     text = POLICY.replace("teamcity: {roles: [{role: PROJECT_DEVELOPER, project: Web}]}", "teamcity: {}")
 

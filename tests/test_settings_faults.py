@@ -50,6 +50,8 @@ FAULTS = {
     "correlation: {teamcity: {trust: [email]}}": "correlation.teamcity.trust[0]: anybody can change their email",
     rule("{everyone: true}")
     + "\nreleased: {looker: {groups: [X]}}": 'group X is still given by rule "a" at trueup.yaml:6',
+    "joining: {trust: [login], propose: [email, login]}": 'joining.propose[1]: "login" stands under `joining` twice',
+    "joining: {trust: [login, login]}": 'joining.trust[1]: "login" stands under `joining` twice',
     "must_see: {octa: {}}": 'must_see.octa: there is no source or target "octa"; did you mean "okta"?',
     "must_see: {okta: {accounts: [x]}}": "must_see.okta.accounts: okta has none of these; name people and groups of it",
     "must_see: {looker: {people: [x]}}": "must_see.looker.people: looker has none of these; name accounts of it",

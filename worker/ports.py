@@ -45,12 +45,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class SourcePage:
-    """A piece of a pull. `memberships` are (group id, identity id). `stamps` by identity id say when the source changed
-    the record last, in a form that sorts; of an identity that is read twice, the newer record counts."""
+    """A piece of a pull. `memberships` are (group id, identity id) and `nestings` (group id, id of a group that is in
+    it), direct ones both. `stamps` by id of an identity or a group say which record is newer, in a form that sorts: of
+    what is read twice, the newest counts."""
 
     identities: Sequence[Identity] = ()
     groups: Sequence[SourceGroup] = ()
     memberships: Sequence[tuple[str, str]] = ()
+    nestings: Sequence[tuple[str, str]] = ()
     stamps: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
 
@@ -81,7 +83,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a part brought: rows to stage, what has to be read besides, and small `facts` for the end of the read."""
+    """What a part brought: rows to stage, what has to be read besides (once, however many parts ask for the same), and
+    small `facts` for the end of the read."""
 
     pages: Sequence[SourcePage | TargetPage] = ()
     parts: Sequence[Part] = ()
@@ -91,7 +94,8 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A read of which every part is done: each part with its facts, what was staged by noun (identities, groups,
-    memberships, accounts, holdings, catalogue), and ids that rows speak of and no list has (sorted)."""
+    memberships, nestings, accounts, holdings, catalogue), and ids of people or accounts that rows speak of and no list
+    has (sorted)."""
 
     parts: Sequence[tuple[Part, Mapping[str, Any]]]
     staged: Mapping[str, int]
@@ -144,9 +148,14 @@ class Wanted:
 
 
 class Source(Protocol):
-    """A connector that identities are read from. Every method raises the errors of `worker.errors` and nothing else."""
+    """A connector that identities are read from. Every method raises the errors of `worker.errors` and nothing else.
+
+    `final_absence`: whoever is missing from a whole read and by id as well, and again in the next one, has departed.
+    Else their absence is for a human to judge.
+    """
 
     name: str
+    final_absence: bool
 
     def instance(self) -> Instance: ...
 

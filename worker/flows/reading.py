@@ -116,10 +116,11 @@ def _first_parts(site: Site, name: str) -> Sequence[Part]:
 
 
 def _wanted(site: Site, name: str) -> Wanted:
-    """The groups that rules ask about, those to be seen, and whatever the settings add; and the rules' attributes."""
-    rules = site.loaded.rules
+    """The groups that rules ask about, and those to be seen; the attributes of rules, and those that join people."""
+    rules, settings = site.loaded.rules, site.loaded.settings
     asked = groups_asked(rules).get(name, frozenset())
-    return Wanted(asked | frozenset(site.loaded.settings.must_see_of(name).groups), attributes_asked(rules))
+    attributes = attributes_asked(rules) | frozenset(settings.joining.keys)
+    return Wanted(asked | frozenset(settings.must_see_of(name).groups), attributes)
 
 
 def _connector(site: Site, name: str) -> Source | Target:

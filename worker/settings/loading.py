@@ -179,6 +179,7 @@ class _Reading:
             for name in getattr(settings, section):
                 self._declared((section, name), name, sources + targets, "source or target")
         self._check_trust()
+        self._check_joining()
         self._check_canaries()
 
     def _check_trust(self) -> None:
@@ -188,6 +189,15 @@ class _Reading:
                 if key not in trustworthy:
                     said = f"anybody can change their {key} in {target}, so it links nobody; list it under `propose`"
                     self._document.fault(("correlation", target, "trust", index), said)
+
+    def _check_joining(self) -> None:
+        """A key that stands there twice is not trusted and untrusted at once."""
+        joining = self._settings.joining
+        for side, keys in (("trust", joining.trust), ("propose", joining.propose)):
+            for index, key in enumerate(keys):
+                if key in keys[:index] or (side == "propose" and key in joining.trust):
+                    said = f"{shown(key)} stands under `joining` twice; leave it where it is meant"
+                    self._document.fault(("joining", side, index), said)
 
     def _check_canaries(self) -> None:
         """Sources show people and groups, targets show accounts."""
@@ -309,6 +319,11 @@ class _Reading:
                 )
             if name not in used:
                 self._warnings.append(f"{place}: no rule gives bundle {shown(name)}")
+        if len(settings.sources) > 1 and not settings.joining.keys:
+            self._warnings.append(
+                f"{self._document.place(('sources',))}: there are several sources and no `joining`, so whoever is in"
+                " two of them is two people; name a key, such as `joining: {trust: [employeeNumber]}`"
+            )
         if not rules:
             self._warnings.append(f"{self._document.place(())}: there are no rules, so nobody deserves anything")
         if settings.mode == "observe" and any(

@@ -206,6 +206,18 @@ class CorrelationKeys(Section):
     propose: tuple[Key, ...] = Field(default=("email",), description="keys that only suggest a link to a human")
 
 
+class Joining(Section):
+    """By what identities of several sources are known to be one person's. Keys are names of profile attributes."""
+
+    trust: tuple[Text, ...] = Field(default=(), description="keys that join by themselves, such as employeeNumber")
+    propose: tuple[Text, ...] = Field(default=(), description="keys that only suggest to a human that two are one")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All of them, the trusted ones first."""
+        return (*self.trust, *self.propose)
+
+
 class Leavers(Section):
     """What becomes of people who are away. A departed person is always disabled and stripped; that is no setting."""
 
@@ -303,6 +315,7 @@ class Settings(Section):
     protected: Protected = Protected()
     must_see: dict[Name, MustSee] = Field(default={}, description="by source or target: what every read must show")
     correlation: dict[Name, CorrelationKeys] = Field(default={}, description="by target: how accounts are recognized")
+    joining: Joining = Joining()
     leavers: Leavers = Leavers()
     limits: Limits = Limits()
     privileged: Grants = Field(

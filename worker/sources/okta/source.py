@@ -67,6 +67,8 @@ def connect(
 class OktaSource:
     """One Okta org as a source of identities."""
 
+    final_absence = False  # a deleted user is gone by id as well, and so is one whom narrower rights no longer show
+
     def __init__(self, name: str, settings: Settings, org: Org, credentials: Credentials) -> None:
         self.name = name
         self._settings, self._org, self._credentials = settings, org, credentials
