@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ pytest_plugins = ["pytester", "tests.contracts.plugin"]
 # A law is about what is so, not about how quickly a busy machine finds it.
 hypothesis.settings.register_profile("trueup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("trueup")
+
+# Whoever starts us in the background may have told us, and so whatever we start, to ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
