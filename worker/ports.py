@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -243,6 +244,42 @@ class Made:
     again: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something that may open a door and cannot be looked at: what it is, why, and exact steps for a human where there
+    are any."""
+
+    what: str
+    because: str
+    hands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Heirloom:
+    """What is lost or stops with its owner: a "schedule", an "alert" or "content". `recipients` are addresses (or
+    whatever else it is sent to); `container` is where it stands."""
+
+    kind: str
+    id: str
+    title: str
+    enabled: bool
+    recipients: tuple[str, ...] = ()
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """Everything that one account can be seen to hold: `account` (None: there is no such account) has the kinds of
+    entitlement too that no policy names, such as sessions, keys and ways to sign on. By entitlement key: `labels` are
+    words for people, `until` is when it ends by itself."""
+
+    account: Account | None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unseen: tuple[Unseen, ...] = ()
+    until: Mapping[str, dt.datetime] = field(default_factory=dict)
+    heirlooms: tuple[Heirloom, ...] = ()
+
+
 class Target(Protocol):
     """A connector whose accounts and entitlements are governed. It raises the errors of `worker.errors` only."""
 
@@ -272,6 +309,15 @@ class Target(Protocol):
         """One account, whole, read now; None when it does not exist."""
         ...
 
+    def belongings(self, account_id: str) -> Belongings:
+        """A deep look at one account, now. A part that our rights do not show is in `unseen`, never empty."""
+        ...
+
+    def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
+        """Accounts, disabled ones too, whose login or email is exactly one of these but for letter case, looked up
+        now. Their entitlements may be left out."""
+        ...
+
     def login(self, person: Person) -> str:
         """The login key this person's account has or should have here ("" when the source gives none). Pure."""
         ...
@@ -298,6 +344,10 @@ class Target(Protocol):
 
     def settled(self, step: Step) -> Made:
         """After a crash or an Unknown: re-read, and say FOUND_APPLIED or FOUND_NOT_APPLIED. Never mutates."""
+        ...
+
+    def hand_over(self, account_id: str, heirloom: Heirloom, heir_account_id: str) -> Step:
+        """The mutation that makes an heirloom the heir's, `enabled` as it was; can be made twice. Pure."""
         ...
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
