@@ -67,6 +67,7 @@ _STILL_COUNTS = {
     "step": "OLD.outcome IN ('attempted', 'unknown')",
     "run": "OLD.closed_at IS NULL",
     "snapshot": "OLD.current",
+    "offboarding": "OLD.closed_at IS NULL OR OLD.receipt <> '{}'",
 }  # fmt: skip
 _REFUSE_LOSS = """
 CREATE FUNCTION refuse_loss() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -97,15 +98,15 @@ _STAGING = (
 _RIGHTS = {
     "SELECT": ("alembic_version",),
     "SELECT, INSERT": ("entry", "person_identity"),
-    "SELECT, INSERT, DELETE": ("personal", "effect"),
+    "SELECT, INSERT, DELETE": ("personal", "effect", "hint", "api_request"),
     "SELECT, INSERT, UPDATE": (
         "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-        "vendor_use", "home",
+        "vendor_use", "home", "offboarding_target",
     ),
     # To delete from the first two lines is for retention.
     "SELECT, INSERT, UPDATE, DELETE": (
         "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
-        "run", "change", "step", "part", "job", "notice",
+        "run", "change", "step", "part", "job", "notice", "subscription", "offboarding",
         *_STAGING,
         "pin", "baseline", "pause",
     ),
@@ -130,6 +131,15 @@ def _tables() -> None:
     )
     op.create_index(
         "account_now", "account", ["target", "id"], unique=True, postgresql_where=sa.text("valid_to IS NULL")
+    )
+    op.create_table(
+        "api_request",
+        sa.Column("caller", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
+        sa.Column("offboarding_id", sa.Uuid(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("caller", "key"),
     )
     op.create_table(
         "baseline",
@@ -233,6 +243,15 @@ def _tables() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("stream"),
+    )
+    op.create_table(
+        "hint",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("event_id", sa.String(), nullable=False),
+        sa.Column("said", sa.String(), nullable=False),
+        sa.Column("event_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("source", "event_id"),
     )
     op.create_table(
         "holding",
@@ -349,6 +368,7 @@ def _tables() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("departure_marked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("departure_cause", sa.String(), nullable=False),
+        sa.Column("gains_reviewed", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -378,23 +398,6 @@ def _tables() -> None:
         sa.Column("current", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("hash"),
     )
-    op.create_table(
-        "run",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("actor", sa.String(), nullable=False),
-        sa.Column("reason", sa.String(), nullable=False),
-        sa.Column("policy_hash", sa.String(), nullable=False),
-        sa.Column("snapshots", postgresql.JSONB(), nullable=False),
-        sa.Column("counts", postgresql.JSONB(), nullable=False),
-        sa.Column("failure", sa.String(), nullable=False),
-        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index(op.f("ix_run_target"), "run", ["target"], unique=False)
     op.create_table(
         "snapshot",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -499,6 +502,21 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_staged_trait_snapshot_id"), "staged_trait", ["snapshot_id"], unique=False)
     op.create_table(
+        "subscription",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("resource", sa.String(), nullable=False),
+        sa.Column("vendor_id", sa.String(), nullable=False),
+        sa.Column("tenant", sa.String(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("secret_digest", sa.String(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("renew_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failure", sa.String(), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("source", "resource"),
+    )
+    op.create_table(
         "vendor_use",
         sa.Column("connector", sa.String(), nullable=False),
         sa.Column("calls", sa.BigInteger(), nullable=False),
@@ -524,38 +542,6 @@ def _tables() -> None:
     )
     op.create_index("waiver_of", "waiver", ["instance_id", "account_id", "entitlement", "kind"], unique=False)
     op.create_table(
-        "change",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("run_id", sa.Uuid(), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
-        sa.Column("target", sa.String(), nullable=False),
-        sa.Column("operation", sa.String(), nullable=False),
-        sa.Column("drift", sa.String(), nullable=False),
-        sa.Column("person_id", sa.Uuid(), nullable=True),
-        sa.Column("account_id", sa.String(), nullable=False),
-        sa.Column("entitlement", sa.String(), nullable=False),
-        sa.Column("before", sa.String(), nullable=False),
-        sa.Column("after", sa.String(), nullable=False),
-        sa.Column("cause", sa.String(), nullable=False),
-        sa.Column("fingerprint", sa.String(), nullable=False),
-        sa.Column("episode_id", sa.Uuid(), nullable=False),
-        sa.Column("privileged", sa.Boolean(), nullable=False),
-        sa.Column("gate", sa.String(), nullable=False),
-        sa.Column("state", sa.String(), nullable=False),
-        sa.Column("withheld_by", sa.String(), nullable=False),
-        sa.Column("sentence", sa.String(), nullable=False),
-        sa.Column("why", postgresql.JSONB(), nullable=False),
-        sa.Column("task", postgresql.JSONB(), nullable=False),
-        sa.Column("decision_id", sa.Uuid(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["run_id"],
-            ["run.id"],
-        ),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    op.create_index("change_run", "change", ["run_id", "position"], unique=False)
-    op.create_index(op.f("ix_change_fingerprint"), "change", ["fingerprint"], unique=False)
-    op.create_table(
         "link",
         sa.Column("target", sa.String(), nullable=False),
         sa.Column("account_id", sa.String(), nullable=False),
@@ -572,6 +558,51 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("target", "account_id"),
     )
     op.create_index(op.f("ix_link_person_id"), "link", ["person_id"], unique=False)
+    op.create_table(
+        "offboarding",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("trigger", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("forced", sa.Boolean(), nullable=False),
+        sa.Column("idempotency_key", sa.String(), nullable=True),
+        sa.Column("batch", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("why", sa.String(), nullable=False),
+        sa.Column("decided_by", sa.String(), nullable=False),
+        sa.Column("approved_by", sa.String(), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("source_event_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("marked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("locked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("receipt", postgresql.JSONB(), nullable=False),
+        sa.Column("watch_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("watched_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["person_id"],
+            ["person.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("idempotency_key"),
+    )
+    op.create_index(op.f("ix_offboarding_person_id"), "offboarding", ["person_id"], unique=False)
+    op.create_index("offboarding_begun", "offboarding", ["begun_at"], unique=False)
+    op.create_index(
+        "offboarding_open", "offboarding", ["person_id"], unique=True, postgresql_where=sa.text("closed_at IS NULL")
+    )
+    op.create_index(
+        "offboarding_watched",
+        "offboarding",
+        ["watch_until"],
+        unique=False,
+        postgresql_where=sa.text("watch_until IS NOT NULL"),
+    )
     op.create_table(
         "part",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -608,6 +639,80 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("source", "identity_id"),
     )
     op.create_index(op.f("ix_person_identity_person_id"), "person_identity", ["person_id"], unique=False)
+    op.create_table(
+        "offboarding_target",
+        sa.Column("offboarding_id", sa.Uuid(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("rounds", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failure", sa.String(), nullable=False),
+        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("locked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("verified_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("record", postgresql.JSONB(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["offboarding_id"],
+            ["offboarding.id"],
+        ),
+        sa.PrimaryKeyConstraint("offboarding_id", "target"),
+    )
+    op.create_table(
+        "run",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("policy_hash", sa.String(), nullable=False),
+        sa.Column("snapshots", postgresql.JSONB(), nullable=False),
+        sa.Column("counts", postgresql.JSONB(), nullable=False),
+        sa.Column("failure", sa.String(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("offboarding_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["offboarding_id"],
+            ["offboarding.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_run_offboarding_id"), "run", ["offboarding_id"], unique=False)
+    op.create_index(op.f("ix_run_target"), "run", ["target"], unique=False)
+    op.create_table(
+        "change",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("run_id", sa.Uuid(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("operation", sa.String(), nullable=False),
+        sa.Column("drift", sa.String(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=True),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("entitlement", sa.String(), nullable=False),
+        sa.Column("before", sa.String(), nullable=False),
+        sa.Column("after", sa.String(), nullable=False),
+        sa.Column("cause", sa.String(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("episode_id", sa.Uuid(), nullable=False),
+        sa.Column("privileged", sa.Boolean(), nullable=False),
+        sa.Column("gate", sa.String(), nullable=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("withheld_by", sa.String(), nullable=False),
+        sa.Column("sentence", sa.String(), nullable=False),
+        sa.Column("why", postgresql.JSONB(), nullable=False),
+        sa.Column("task", postgresql.JSONB(), nullable=False),
+        sa.Column("decision_id", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["run_id"],
+            ["run.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("change_run", "change", ["run_id", "position"], unique=False)
+    op.create_index(op.f("ix_change_fingerprint"), "change", ["fingerprint"], unique=False)
+    op.create_index(op.f("ix_change_person_id"), "change", ["person_id"], unique=False)
     op.create_table(
         "step",
         sa.Column("id", sa.Uuid(), nullable=False),

@@ -14,12 +14,13 @@ from worker.store.tables import STAGING
 READ_AND_ADD = {"entry", "person_identity"}
 ALSO_CHANGE = {
     "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-    "vendor_use", "home",
+    "vendor_use", "home", "offboarding_target",
 }  # fmt: skip
-ALSO_DELETE = {"personal", "effect"}
+ALSO_DELETE = {"personal", "effect", "hint", "api_request"}
 EVERYTHING = {
     "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
-    "run", "change", "step", "part", "job", "notice", "pin", "baseline", "pause", *(t.name for t in STAGING.values()),
+    "run", "change", "step", "part", "job", "notice", "subscription", "offboarding", "pin", "baseline",
+    "pause", *(t.name for t in STAGING.values()),
 }  # fmt: skip
 MAY = {
     **dict.fromkeys(["alembic_version"], frozenset[str]()),

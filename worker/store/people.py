@@ -159,7 +159,7 @@ WITH fresh AS (
     LEFT JOIN person_identity p ON p.source = i.source AND p.identity_id = i.id
     WHERE i.source = :source AND i.valid_to IS NULL AND p.person_id IS NULL
 ), made AS (
-    INSERT INTO person (id, created_at, departure_cause) SELECT person_id, :now, '' FROM fresh
+    INSERT INTO person (id, created_at, departure_cause, gains_reviewed) SELECT person_id, :now, '', false FROM fresh
 )
 INSERT INTO person_identity (source, identity_id, person_id, since)
 SELECT :source, identity_id, person_id, :now FROM fresh

@@ -1,4 +1,4 @@
-"""Every table of Trueup, in the order of the straight line: read, decided, done, scheduled, recorded."""
+"""Every table of Trueup, in the order of the straight line: told, read, decided, departed, done, scheduled, recorded."""
 
 from worker.store.tables.decided import (
     Baseline,
@@ -13,6 +13,7 @@ from worker.store.tables.decided import (
     PolicySeen,
     Waiver,
 )
+from worker.store.tables.departed import OffboardingRow, OffboardingTarget
 from worker.store.tables.done import ChangeRow, Effect, Lease, Pause, Run, StepRow
 from worker.store.tables.read import (
     MIRRORED,
@@ -28,11 +29,13 @@ from worker.store.tables.read import (
 )
 from worker.store.tables.recorded import Entry, Head, Personal
 from worker.store.tables.scheduled import Home, JobRow, NoticeRow, VendorUse
+from worker.store.tables.told import ApiRequestRow, HintRow, SubscriptionRow
 
 __all__ = [
     "MIRRORED",
     "STAGING",
     "AccountRow",
+    "ApiRequestRow",
     "Baseline",
     "CatalogueRow",
     "ChangeRow",
@@ -43,6 +46,7 @@ __all__ = [
     "Governed",
     "GroupBinding",
     "Head",
+    "HintRow",
     "HoldingRow",
     "Home",
     "IdentityRow",
@@ -51,6 +55,8 @@ __all__ = [
     "Link",
     "MembershipRow",
     "NoticeRow",
+    "OffboardingRow",
+    "OffboardingTarget",
     "PartRow",
     "Pause",
     "PersonIdentity",
@@ -62,6 +68,7 @@ __all__ = [
     "Snapshot",
     "SourceGroupRow",
     "StepRow",
+    "SubscriptionRow",
     "VendorUse",
     "Waiver",
 ]

@@ -13,7 +13,12 @@ from worker.store.tables.columns import as_json, when
 
 
 class PersonRow(SQLModel, table=True):
-    """One human. `departure_marked_at` outlives every run: while it is set, nothing is granted, created or enabled."""
+    """One human. `departure_marked_at` outlives every run: while it is set, nothing is granted, created or enabled.
+
+    `departure_cause`: "source" (its word, which lifts it too), "forced" (a human's word, which holds whatever the source
+    says), "asked" (the same while it waits for a second human). `gains_reviewed`: whatever this person would be given
+    waits for a human, until one has said yes to any of it.
+    """
 
     __tablename__ = "person"
 
@@ -21,6 +26,7 @@ class PersonRow(SQLModel, table=True):
     created_at: dt.datetime = when()
     departure_marked_at: dt.datetime | None = when(null=True)
     departure_cause: str = ""
+    gains_reviewed: bool = False
 
 
 class PersonIdentity(SQLModel, table=True):

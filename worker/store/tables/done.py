@@ -14,7 +14,8 @@ from worker.store.tables.columns import as_json, when
 
 class Run(SQLModel, table=True):
     """One pass over one target: planned, then applying where workers make it, then closed, interrupted or superseded.
-    `not_before`: the vendor was not to be had; nobody goes on earlier."""
+    `not_before`: the vendor was not to be had; nobody goes on earlier. A run of an offboarding is about one person: it
+    takes no other run's place, and is nobody's picture of the target."""
 
     __tablename__ = "run"
 
@@ -30,6 +31,7 @@ class Run(SQLModel, table=True):
     started_at: dt.datetime = when()
     not_before: dt.datetime | None = when(null=True)
     closed_at: dt.datetime | None = when(null=True)
+    offboarding_id: uuid.UUID | None = Field(default=None, index=True, foreign_key="offboarding.id")
 
 
 class ChangeRow(SQLModel, table=True):
@@ -45,7 +47,7 @@ class ChangeRow(SQLModel, table=True):
     target: str
     operation: str
     drift: str
-    person_id: uuid.UUID | None = None
+    person_id: uuid.UUID | None = Field(default=None, index=True)
     account_id: str = ""
     entitlement: str = ""
     before: str = ""
