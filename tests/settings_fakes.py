@@ -1,4 +1,4 @@
-"""Small connectors of three types, and a trueup.yaml that names them, for the tests of the settings."""
+"""Small connectors of four types, and a trueup.yaml that names them, for the tests of the settings."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ class OktaSettings(Strict):
     timeout: float = 30
 
 
+class EntraSettings(Strict):
+    type: Literal["entra"]
+    tenant: str
+
+
 class LookerSettings(Strict):
     type: Literal["looker"]
     url: str
@@ -83,10 +88,11 @@ class TeamCityGrants(Strict):
 
 
 class Fakes:
-    """A registry of the three."""
+    """A registry of the four."""
 
     modules = {  # noqa: RUF012 a test double's constant
-        ("sources", "okta"): SimpleNamespace(Settings=OktaSettings),
+        ("sources", "okta"): SimpleNamespace(Settings=OktaSettings, HOOKS="okta"),
+        ("sources", "entra"): SimpleNamespace(Settings=EntraSettings, HOOKS="graph"),
         ("targets", "looker"): SimpleNamespace(
             Settings=LookerSettings, Grants=LookerGrants, TRUSTED_KEYS=frozenset({"login", "email"})
         ),

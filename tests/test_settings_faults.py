@@ -26,7 +26,7 @@ def complaint(folder: Path, text: str, connectors: str = CONNECTORS) -> str:
 
 FAULTS = {
     "mod: observe": 'trueup.yaml:6: mod: there is no such key; did you mean "mode"?',
-    "xyzzy: 1": "trueup.yaml:6: xyzzy: there is no such key; known here: approvals, authority,",
+    "xyzzy: 1": "trueup.yaml:6: xyzzy: there is no such key; known here: api, approvals, authority,",
     "mode: obsrve": "trueup.yaml:6: mode: write 'observe', 'review' or 'enforce', not \"obsrve\"",
     "gates: {privileged: auto}": "gates.privileged: write 'review' or 'manual', not \"auto\"",
     "gates: {revok: auto}": 'gates.revok: there is no such key; did you mean "revoke"?',
@@ -52,6 +52,16 @@ FAULTS = {
     + "\nreleased: {looker: {groups: [X]}}": 'group X is still given by rule "a" at trueup.yaml:6',
     "joining: {trust: [login], propose: [email, login]}": 'joining.propose[1]: "login" stands under `joining` twice',
     "joining: {trust: [login, login]}": 'joining.trust[1]: "login" stands under `joining` twice',
+    "api: {tokens: {hr: hunter2}}": "api.tokens.hr: a secret is given by reference: write ${env:NAME} or ${file:/path}",
+    "api: {tokens: {HR: '${env:T}'}}": "api.tokens.HR[key]: write a name of small letters",
+    "api: {tokens: {hr: '${env:T}'}, may_force: [hrr]}": 'api.may_force[0]: there is no token under `api.tokens` "hrr"',
+    "api: {sees_all: [x]}": 'api.sees_all[0]: there is no token under `api.tokens` "x"; write nothing: none is known',
+    "api: {per_minute: 0}": "api.per_minute:",
+    "hooks: {otka: {secret: '${env:S}'}}": 'hooks.otka: there is no source "otka"; did you mean "okta"?',
+    "hooks: {okta: {}}": "hooks.okta.secret: is missing; add `secret:`",
+    "hooks: {okta: {secret: []}}": "hooks.okta.secret: is empty; put at least one thing under it",
+    "hooks: {okta: {secret: s3cret}}": "hooks.okta.secret[0]: a secret is given by reference: write",
+    "hooks: {okta: {secret: '${env:S}', url: 'https://us.test'}}": "hooks.okta.url: Okta is told in its own console",
     "must_see: {octa: {}}": 'must_see.octa: there is no source or target "octa"; did you mean "okta"?',
     "must_see: {okta: {accounts: [x]}}": "must_see.okta.accounts: okta has none of these; name people and groups of it",
     "must_see: {looker: {people: [x]}}": "must_see.looker.people: looker has none of these; name accounts of it",
@@ -112,7 +122,7 @@ def test_a_connectors_own_faults_are_said_beside_those_of_the_policy(tmp_path: P
     ("connectors", "expected"),
     [
         pytest.param(
-            CONNECTORS.replace("type: okta", "type: octa"), 'no type "octa" of sources; write okta', id="unknown type"
+            CONNECTORS.replace("type: okta", "type: octa"), 'no type "octa" of sources; write one of', id="unknown type"
         ),
         pytest.param(
             CONNECTORS.replace("type: looker, ", ""),

@@ -23,7 +23,7 @@ class Swept:
 def sweep(site: Site, limit: int = BATCH) -> Swept:
     """Delete at most so many rows, in one transaction with the entry that says so. The audit trail is kept for ever."""
     now, kept = site.now(), site.loaded.settings.retention
-    before = {name: now - getattr(kept, name) for name in ("mirror", "runs", "jobs", "notices")}
+    before = {name: now - getattr(kept, name) for name in ("mirror", "runs", "jobs", "notices", "hints")}
     with site.begin() as session:
         ended = retention.end_forsaken_reads(session, now - kept.parts)
         deleted = retention.delete(session, before, now, limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -41,7 +41,7 @@ from worker.settings.model import (
     Settings,
 )
 
-NOT_DECIDING = frozenset({"schedule", "rates", "windows", "freezes", "notify", "retention"})
+NOT_DECIDING = frozenset({"schedule", "rates", "windows", "freezes", "notify", "retention", "api", "hooks"})
 """Sections that say when and how Trueup works, not what anybody deserves."""
 
 TRANSPORT = frozenset({"ca_file", "timeout"})
@@ -54,7 +54,8 @@ class Loaded:
     `grants` by target its model for naming entitlements, with `references()`.
 
     `places` are file:line by key (`rules[3].give`). `policy_hash` covers what decisions depend on, `settings_hash`
-    everything that the file says; secrets enter as their references. `warnings` are sentences.
+    everything that the file says; secrets enter as their references. `warnings` are sentences. `hooks` says for each
+    source that has hooks of which kind they are: "okta", "graph".
     """
 
     path: Path
@@ -69,6 +70,12 @@ class Loaded:
     policy_hash: str
     settings_hash: str
     warnings: tuple[str, ...]
+    hooks: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, *path: str | int) -> str:
+        """file:line and key, as complaints begin: `trueup.yaml:12: api.tokens.helpdesk`."""
+        key = key_text(path)
+        return f"{self.places.get(key, str(self.path))}: {key}"
 
 
 def load(path: Path, connectors: Connectors | None = None) -> Loaded:
@@ -91,6 +98,7 @@ class _Parts:
         self._connectors = connectors
         self.grants: dict[str, Any] = {}
         self.trustworthy: dict[str, Collection[str]] = {}
+        self.hooks: dict[str, str] = {}
         self.sources = self._settings("sources")
         self.targets = self._settings("targets")
 
@@ -104,6 +112,8 @@ class _Parts:
             if side == "targets":
                 self.grants[name] = module.Grants
                 self.trustworthy[name] = getattr(module, "TRUSTED_KEYS", ("login",))
+            else:
+                self.hooks[name] = getattr(module, "HOOKS", "")
             try:
                 found[name] = module.Settings.model_validate(section)
             except ValidationError as error:
@@ -157,6 +167,7 @@ class _Reading:
             _digest(_deciding(settings, sources, targets)),
             _digest([settings.model_dump(mode="json", by_alias=True), _dumped(sources), _dumped(targets)]),
             tuple(self._warnings),
+            MappingProxyType({name: self._parts.hooks[name] for name in settings.hooks}),
         )
 
     def _check_names(self) -> None:
@@ -179,6 +190,7 @@ class _Reading:
             for name in getattr(settings, section):
                 self._declared((section, name), name, sources + targets, "source or target")
         self._check_trust()
+        self._check_intake()
         self._check_joining()
         self._check_canaries()
 
@@ -189,6 +201,25 @@ class _Reading:
                 if key not in trustworthy:
                     said = f"anybody can change their {key} in {target}, so it links nobody; list it under `propose`"
                     self._document.fault(("correlation", target, "trust", index), said)
+
+    def _check_intake(self) -> None:
+        """Who may tell us what: tokens and sources that there are, and hooks of a kind that the source has."""
+        api, known = self._settings.api, list(self._settings.api.tokens)
+        for key, names in (("may_force", api.may_force), ("sees_all", api.sees_all)):
+            for index, name in enumerate(names):
+                self._declared(("api", key, index), name, known, "token under `api.tokens`")
+        for name, hook in self._settings.hooks.items():
+            path: KeyPath = ("hooks", name)
+            if not self._declared(path, name, list(self._settings.sources), "source"):
+                continue
+            kind = self._parts.hooks.get(name)
+            if kind == "":
+                self._document.fault(path, f"the vendor of {name} has no hooks that Trueup knows; remove this")
+            elif kind == "graph" and hook.url is None:
+                self._document.fault((*path, "url"), "is missing; add the https address at which Graph reaches us")
+            elif kind == "okta" and hook.url is not None:
+                said = "Okta is told in its own console where to call, and not by us; remove this key"
+                self._document.fault((*path, "url"), said)
 
     def _check_joining(self) -> None:
         """A key that stands there twice is not trusted and untrusted at once."""

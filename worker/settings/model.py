@@ -20,6 +20,7 @@ from worker.core.conditions import normal, pattern
 from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
 from worker.core.windows import Closed, closed
+from worker.settings.intake import Api, Hook
 from worker.settings.notify import Notify
 from worker.settings.rates import Rates
 from worker.settings.retention import Retention
@@ -333,6 +334,10 @@ class Settings(Section):
     )
     freezes: tuple[Freeze, ...] = Field(default=(), description="times in which nothing is applied")
     retention: Retention = Retention()
+    api: Api = Api()
+    hooks: dict[Name, Hook] = Field(
+        default={}, description="by source: how its vendor tells us of what has happened, as soon as it has"
+    )
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""

@@ -29,3 +29,8 @@ class Retention(Section):
     notices: Duration = Field(
         default=dt.timedelta(days=90), ge=_TWO_DAYS, description="that people were told; then they are told again"
     )
+    hints: Duration = Field(
+        default=dt.timedelta(days=30),
+        ge=_TWO_DAYS,
+        description="which events of hooks and which requests of the API were seen, so that none counts twice",
+    )

@@ -92,6 +92,10 @@ class Schedule(Section):
     verify: When = Field(default=Crontab("30 3 * * *"), description="verifying the audit chain from its beginning")
     retention: When = Field(default=Crontab("30 4 * * *"), description="deleting what is older than `retention` says")
     tell: When = Field(default=Every(dt.timedelta(minutes=1)), description="sending what `notify` is about")
+    subscribe: When = Field(
+        default=Every(dt.timedelta(hours=1)),
+        description="looking after the subscriptions by which Microsoft Graph tells us of changes",
+    )
     overdue_after: int = Field(
         default=3, ge=1, le=100, description="a job that has not succeeded for so many of its intervals is overdue"
     )
@@ -131,6 +135,9 @@ def jobs(settings: Settings) -> list[Job]:
         yield Job("verify", "", schedule.verify)
         yield Job("retention", "", schedule.retention)
         yield Job("tell", "", schedule.tell)
+        for source, hook in settings.hooks.items():
+            if hook.url is not None:
+                yield Job("subscribe", source, schedule.subscribe)
 
     return list(each())
 

@@ -54,12 +54,14 @@ _OVER: Mapping[str, str] = {
         " WHERE later.name = t.name AND later.state = 'done' AND later.finished_at > t.finished_at)"
     ),
     "notice": "t.sent_at < :notices",
+    "hint": "t.received_at < :hints",
+    "api_request": "t.at < :hints",
 }
 
 
 def delete(session: Session, before: Mapping[str, dt.datetime], now: dt.datetime, most: int) -> dict[str, int]:
-    """Delete at most so many rows; returns how many by table, without zeros. `before` has the keys mirror, runs, jobs
-    and notices."""
+    """Delete at most so many rows; returns how many by table, without zeros. `before` has the keys mirror, runs, jobs,
+    notices and hints."""
     deleted: dict[str, int] = {}
     for table, over in _OVER.items():
         left = most - sum(deleted.values())

@@ -1,4 +1,4 @@
-"""Every table of Trueup, in the order of the straight line: told, read, decided, departed, done, scheduled, recorded."""
+"""Every table of Trueup, in their order: told, read, decided, departed, done, scheduled, recorded."""
 
 from worker.store.tables.decided import (
     Baseline,
