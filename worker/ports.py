@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -246,38 +246,55 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """Something that may open a door and cannot be looked at: what it is, why, and exact steps for a human where there
-    are any."""
+    """Something of an account that nobody shows us, and so nothing can say that it is gone. `hands` are exact steps for
+    a human; `lasts` is how long after the lock-out it lives at the most, where that is known.
+
+    `key` is that of an entitlement that can be revoked all the same, without a look at it before or after: it is listed
+    however often it was revoked, so what came of its step is all that will ever be known.
+    """
 
     what: str
     because: str
     hands: tuple[str, ...] = ()
+    lasts: dt.timedelta | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Heirloom:
-    """What is lost or stops with its owner: a "schedule", an "alert" or "content". `recipients` are addresses (or
-    whatever else it is sent to); `container` is where it stands."""
+    """Something that works for others and would stop, or be nobody's, with its owner. `kind` is schedule, alert or
+    content. `enabled` is as read: a vendor may turn it off with the account. `container` is what it lies in or shows.
+
+    `caution` is why it is never handed over by itself, only by somebody who has read this ("" when it may be); `hands`
+    are the steps for that person.
+    """
 
     kind: str
     id: str
     title: str
-    enabled: bool
+    enabled: bool = True
     recipients: tuple[str, ...] = ()
     container: str = ""
+    caution: str = ""
+    hands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Belongings:
-    """Everything that one account can be seen to hold: `account` (None: there is no such account) has the kinds of
-    entitlement too that no policy names, such as sessions, keys and ways to sign on. By entitlement key: `labels` are
-    words for people, `until` is when it ends by itself."""
+    """Everything of one account that lets somebody in or works in their name, read now. None: there is no account.
+
+    The account's entitlements include kinds that no policy and no catalogue has: session, api key, token, password,
+    remembered logins, sign-on. By their keys: `labels` in words, `until` when one ends by itself, `kept` why one is
+    left as it is on purpose (those are no entitlements of the account). A part that our rights do not show is `unseen`,
+    never empty.
+    """
 
     account: Account | None
     labels: Mapping[str, str] = field(default_factory=dict)
     unseen: tuple[Unseen, ...] = ()
     until: Mapping[str, dt.datetime] = field(default_factory=dict)
     heirlooms: tuple[Heirloom, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 class Target(Protocol):
@@ -309,13 +326,14 @@ class Target(Protocol):
         """One account, whole, read now; None when it does not exist."""
         ...
 
-    def belongings(self, account_id: str) -> Belongings:
-        """A deep look at one account, now. A part that our rights do not show is in `unseen`, never empty."""
+    def belongings(self, account_id: str, *, company: Collection[str] = (), heirlooms: bool = True) -> Belongings:
+        """One account as deep as the vendor shows it. `company` are the company's mail domains: what goes elsewhere is
+        not handed over by itself. Without `heirlooms` what works for others is not read: some calls less."""
         ...
 
     def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
-        """Accounts, disabled ones too, whose login or email is exactly one of these but for letter case, looked up
-        now. Their entitlements may be left out."""
+        """Accounts that have this "login" or "email" now, whatever its case, disabled ones too, in the order of their
+        ids. As lists show them: what they hold, and whether they administer, is in their belongings."""
         ...
 
     def login(self, person: Person) -> str:
@@ -334,6 +352,13 @@ class Target(Protocol):
         """
         ...
 
+    def hand_over(self, account_id: str, heirloom: Heirloom, heir_account_id: str, *, approved: bool = False) -> Step:
+        """The step that gives an account's heirloom to another account, working as it was when it was read. Pure.
+
+        Raises Refused where its `caution` says no and nobody has `approved` it, and where the vendor has no such step.
+        """
+        ...
+
     def apply(self, step: Step) -> Made:
         """Check the precondition, make one mutation, read back. At most one mutating request.
 
@@ -344,10 +369,6 @@ class Target(Protocol):
 
     def settled(self, step: Step) -> Made:
         """After a crash or an Unknown: re-read, and say FOUND_APPLIED or FOUND_NOT_APPLIED. Never mutates."""
-        ...
-
-    def hand_over(self, account_id: str, heirloom: Heirloom, heir_account_id: str) -> Step:
-        """The mutation that makes an heirloom the heir's, `enabled` as it was; can be made twice. Pure."""
         ...
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
