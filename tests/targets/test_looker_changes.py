@@ -202,7 +202,7 @@ def test_an_account_of_the_name_that_is_in_use_is_not_taken(target: Looker, sand
     user = sandbox.instance.users[other]
     if how == "has an API key":
         sandbox.add_key(other)
-    user.saml = how == "logs in over SAML"
+    user.links = {"saml": "nia@acme.example"} if how == "logs in over SAML" else {}
     user.is_disabled = how == "is disabled"
     sandbox.instance.changed.append(user)
     made = do(target, newcomer(), task(Operation.CREATE))

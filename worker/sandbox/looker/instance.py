@@ -34,15 +34,53 @@ class ApiKey:
 
 @dataclass
 class Schedule:
+    """`recipients` are (type of destination, address)."""
+
     id: str
     user_id: str
     name: str
     enabled: bool = True
+    recipients: tuple[tuple[str, str], ...] = ()
+    dashboard_id: str | None = None
+
+
+@dataclass
+class Alert:
+    id: str
+    owner_id: str
+    title: str
+    is_disabled: bool = False
+    recipients: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Content:
+    """A dashboard or a Look; a public one lets in everybody who has its link."""
+
+    id: str
+    kind: str
+    title: str
+    user_id: str
+    folder: str = "Shared"
+    public: bool = False
+    deleted: bool = False
+
+
+@dataclass
+class App:
+    """An application that people let act for them, by OAuth."""
+
+    guid: str
+    name: str
+    users: set[str] = field(default_factory=set)
 
 
 @dataclass
 class User:
-    """`email` is None without an e-mail credential; `locked` while a changed address waits for its mailed link."""
+    """`email` is None without an e-mail credential; `locked` while a changed address waits for its mailed link.
+
+    `links` are log-ins over single sign-on: the provider, and the address that it gave.
+    """
 
     id: str
     kind: str  # standard, service, support, embed
@@ -51,7 +89,8 @@ class User:
     email: str | None = None
     is_disabled: bool = False
     locked: bool = False
-    saml: bool = False
+    links: dict[str, str] = field(default_factory=dict)
+    second_factor: bool = False
     roles: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
     keys: list[ApiKey] = field(default_factory=list)
@@ -59,6 +98,11 @@ class User:
     roles_externally_managed: bool = False
     allow_direct_roles: bool = True
     allow_normal_group_membership: bool = True
+
+    @property
+    def address(self) -> str | None:
+        """What Looker shows as the user's e-mail: of the first credential that has one."""
+        return self.email or next(iter(self.links.values()), None)
 
 
 @dataclass
@@ -83,7 +127,11 @@ class Group:
 
 @dataclass
 class SingleSignOn:
-    """One of saml, oidc, ldap: only what decides over roles and groups at a login."""
+    """One of saml, oidc, ldap: only what decides over accounts, roles and groups at a login.
+
+    `new_user_migration_types` with "email" in it: who arrives for the first time is given the account that has their
+    address as an e-mail credential. `default_new_user_role_ids`: what a new account gets.
+    """
 
     enabled: bool = False
     set_roles_from_groups: bool = False
@@ -92,6 +140,8 @@ class SingleSignOn:
     allow_normal_group_membership: bool = True
     allow_roles_from_normal_groups: bool = True
     alternate_email_login_allowed: bool = False
+    new_user_migration_types: str = ""
+    default_new_user_role_ids: tuple[str, ...] = ()
 
 
 def number(id: str) -> tuple[int, str]:
@@ -107,6 +157,9 @@ class Instance:
         self.members: dict[str, set[str]] = {}
         self.holders: dict[str, set[str]] = {}
         self.schedules: dict[str, Schedule] = {}
+        self.alerts: dict[str, Alert] = {}
+        self.content: dict[str, Content] = {}
+        self.apps: dict[str, App] = {}
         self.sso = {name: SingleSignOn() for name in ("saml", "oidc", "ldap")}
         self.changed: list[User] = []
         self.roles = {
@@ -214,10 +267,10 @@ class Instance:
     # --- lives
 
     def set_disabled(self, user: User, disabled: bool) -> None:
-        """Disabling turns the user's schedules off, silently; enabling does not turn them on again."""
+        """Disabling turns the user's schedules off, silently; enabling does not turn them on again. Sessions stay in
+        the list until somebody deletes them."""
         user.is_disabled = disabled
         if disabled:
-            user.sessions.clear()
             for schedule in self.schedules_of(user.id):
                 schedule.enabled = False
         self.changed.append(user)
@@ -229,6 +282,8 @@ class Instance:
             self.leave(user, group_id)
         for schedule in self.schedules_of(user.id):
             del self.schedules[schedule.id]
+        for content in self.content.values():
+            content.deleted |= content.user_id == user.id
         del self.users[user.id]
         self.changed.append(user)
 
@@ -249,7 +304,7 @@ class Instance:
         config = self.sso[provider]
         if not config.enabled or user.is_disabled or user.locked:
             raise VendorError(403, "login refused")
-        user.saml = user.saml or provider == "saml"
+        user.links.setdefault(provider, user.address or "")
         user.roles_externally_managed = config.set_roles_from_groups
         user.allow_direct_roles = config.allow_direct_roles
         user.allow_normal_group_membership = config.allow_normal_group_membership
@@ -263,3 +318,17 @@ class Instance:
         if config.auth_requires_role and not self.effective_roles(user):
             raise VendorError(403, "login refused: no role")
         user.sessions.append(self.next_id())
+
+    def arrival(self, provider: str, email: str) -> User:
+        """Whose account somebody gets whom the identity provider sends: the one with the link, disabled or not; else,
+        where the settings merge by e-mail, the one with the address; else a new one."""
+        config = self.sso[provider]
+        known = [u for u in self.users.values() if u.links.get(provider, "").lower() == email.lower()]
+        if not known and "email" in config.new_user_migration_types:
+            known = self.with_email(email)
+        if known:
+            return known[0]
+        new = self.enter(User(self.next_user_id(), "standard", "", "", None, links={provider: email}))
+        for role_id in config.default_new_user_role_ids:
+            self.grant(new, role_id)
+        return new

@@ -1,4 +1,4 @@
-"""What the sandbox Looker answers about roles and groups, and about schedules, single sign-on and its version."""
+"""What the sandbox Looker answers about roles and groups, and about single sign-on and its version."""
 
 from __future__ import annotations
 
@@ -229,26 +229,7 @@ def delete_group_from_group(call: Call) -> Response:
     return Response(status_code=DONE)
 
 
-# --- schedules, settings, version
-
-
-@on("GET", "/scheduled_plans")
-def scheduled_plans(call: Call) -> Response:
-    owner = call.query.get("user_id", "" if call.query.get("all_users") == "true" else call.caller.id)
-    shown = [s for s in call.world.schedules.values() if owner in ("", s.user_id)]
-    return call.record([wire.schedule(s) for s in shown])
-
-
-@on("PATCH", "/scheduled_plans/{plan_id}")
-def update_scheduled_plan(call: Call) -> Response:
-    call.must_be_admin()
-    plan = call.world.schedules.get(call.path["plan_id"])
-    if plan is None:
-        raise VendorError(404, "Not found")
-    owner = call.body.get("user_id", plan.user_id)
-    call.validate((owner in call.world.users, "user_id", "invalid", "unknown user"))
-    plan.user_id, plan.enabled = owner, call.body.get("enabled", plan.enabled)
-    return call.record(wire.schedule(plan))
+# --- settings, version
 
 
 def _config(provider: str) -> Callable[[Call], Response]:
@@ -268,7 +249,7 @@ def versions(call: Call) -> Response:
     element = {"version": "4.0", "full_version": "4.0.26.12", "status": "current"}
     return call.record(
         {
-            "looker_release_version": "26.12.3",
+            "looker_release_version": "26.12.3" if call.sandbox.keys_closed else "26.6.9",
             "current_version": element,
             "supported_versions": [element],
             "api_server_url": call.sandbox.url,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from worker.sandbox.company import Company
-from worker.sandbox.looker import rights, users, wire  # noqa: F401 both register their routes
+from worker.sandbox.looker import rights, users, wire, works  # noqa: F401 all but `wire` register their routes
 from worker.sandbox.looker.call import Call, answers
-from worker.sandbox.looker.instance import ADMIN, ApiKey, Instance, Schedule, SingleSignOn, User, VendorError
+from worker.sandbox.looker.instance import (
+    ADMIN,
+    Alert,
+    ApiKey,
+    App,
+    Content,
+    Instance,
+    Schedule,
+    SingleSignOn,
+    User,
+    VendorError,
+)
 from worker.sandbox.server import SandboxServer
 
 BASE = "/api/4.0"
@@ -27,8 +39,10 @@ class LookerSandbox(SandboxServer):
     """A Looker with the company's users, and one API key (`client_id`, `client_secret`) of an Admin service account.
 
     Switches: `count_known` (X-Total-Count is sent), `page_cap` (larger limits are cut without a word),
-    `keys_closed` (admins may not touch API keys of standard users: releases from 26.8), `hide_from_non_admins`,
-    `mirrored_status` (what an edit of a mirrored group is answered with), `token_seconds`.
+    `keys_closed` (admins may not touch API keys of standard users: releases from 26.8; `keys_listed`: they may see
+    them), `hide_from_non_admins`, `mirrored_status` (what an edit of a mirrored group is answered with),
+    `token_seconds`, `denied` (globs over "METHOD /path" below the base: answered 403, whoever asks), `hidden` (fields
+    of an OAuth app that are left out).
     """
 
     name = "looker"
@@ -49,6 +63,9 @@ class LookerSandbox(SandboxServer):
         self.count_known = True
         self.page_cap: int | None = None
         self.keys_closed = True
+        self.keys_listed = False
+        self.denied: frozenset[str] = frozenset()
+        self.hidden: frozenset[str] = frozenset()
         self.hide_from_non_admins = True
         self.mirrored_status = 403
         self.token_seconds = 3600
@@ -105,6 +122,9 @@ class LookerSandbox(SandboxServer):
             caller = self._caller(request)
             if caller is None:
                 return _error(401, "Requires authentication.")
+            asked = f"{request.method} {request.url.path.removeprefix(BASE)}"
+            if any(fnmatch.fnmatchcase(asked, pattern) for pattern in self.denied):
+                return _error(403, "You do not have permission to do that.")
             try:
                 body = await request.body()
                 given = orjson.loads(body) if body else None
@@ -194,10 +214,40 @@ class LookerSandbox(SandboxServer):
         key = self.instance.new_key(self._user(user_id))
         return key.client_id, key.client_secret
 
-    def add_schedule(self, user_id: str, name: str) -> str:
-        schedule = Schedule(self.instance.next_id(), user_id, name)
+    def add_schedule(self, user_id: str, name: str, *recipients: str, kind: str = "email", enabled: bool = True) -> str:
+        """The id of a new schedule that sends to these addresses, all of one kind of destination."""
+        sent = tuple((kind, address) for address in recipients)
+        schedule = Schedule(self.instance.next_id(), user_id, name, enabled, sent)
         self.instance.schedules[schedule.id] = schedule
         return schedule.id
+
+    def add_alert(self, user_id: str, title: str, *recipients: str, kind: str = "EMAIL") -> str:
+        alert = Alert(self.instance.next_id(), user_id, title, recipients=tuple((kind, a) for a in recipients))
+        self.instance.alerts[alert.id] = alert
+        return alert.id
+
+    def add_content(self, user_id: str, kind: str, title: str, *, folder: str = "Shared", public: bool = False) -> str:
+        """`kind` is dashboard or look."""
+        content = Content(self.instance.next_id(), kind, title, user_id, folder, public)
+        self.instance.content[content.id] = content
+        return content.id
+
+    def add_app(self, name: str, *user_ids: str) -> str:
+        """The guid of a new OAuth app that these users let act for them."""
+        app = App(f"guid-{self.instance.next_id()}", name, set(user_ids))
+        self.instance.apps[app.guid] = app
+        return app.guid
+
+    def add_link(self, user_id: str, provider: str, address: str = "") -> None:
+        """As a login over single sign-on leaves one; saml, oidc, google, ldap, looker_openid or workforce."""
+        user = self._user(user_id)
+        user.links[provider] = address or user.email or ""
+        self.instance.changed.append(user)
+
+    def add_second_factor(self, user_id: str) -> None:
+        user = self._user(user_id)
+        user.second_factor = True
+        self.instance.changed.append(user)
 
     def add_session(self, user_id: str) -> str:
         user = self._user(user_id)
@@ -209,7 +259,7 @@ class LookerSandbox(SandboxServer):
         """The user follows the link that was mailed after a change of address."""
         self._user(user_id).locked = False
 
-    def sso(self, provider: str = "saml", **settings: bool) -> None:
+    def sso(self, provider: str = "saml", **settings: Any) -> None:
         """Enable single sign-on with these settings (see SingleSignOn)."""
         self.instance.sso[provider] = SingleSignOn(enabled=True, **settings)
 
@@ -218,6 +268,13 @@ class LookerSandbox(SandboxServer):
         user = self._user(user_id)
         self.instance.sso_login(user, provider, idp_groups)
         self.instance.changed.append(user)
+
+    def sso_arrival(self, email: str, provider: str = "saml", idp_groups: Sequence[str] = ()) -> str:
+        """Whom the identity provider lets in logs in with this address: the id of the account they get, which may be a
+        new one. Raises VendorError if nobody is let in."""
+        user = self.instance.arrival(provider, email)
+        self.sso_login(user.id, provider, idp_groups)
+        return user.id
 
     # --- inspection
 
@@ -233,6 +290,9 @@ class LookerSandbox(SandboxServer):
                 for id, g in world.groups.items()
             },
             "schedules": {id: asdict(s) for id, s in world.schedules.items()},
+            "alerts": {id: asdict(a) for id, a in world.alerts.items()},
+            "content": {id: asdict(c) for id, c in world.content.items()},
+            "apps": {a.guid: {"name": a.name, "users": sorted(a.users)} for a in world.apps.values()},
             "sso": {name: asdict(config) for name, config in world.sso.items()},
         }
 
@@ -249,6 +309,8 @@ class LookerSandbox(SandboxServer):
             "groups": sorted(world.groups[id].name for id in user.groups),
             "keys": [key.client_id for key in user.keys],
             "sessions": list(user.sessions),
+            "links": sorted(user.links),
+            "second_factor": user.second_factor,
         }
 
 

@@ -29,7 +29,7 @@ SEARCHED: dict[str, Callable[[User], str | bool | None]] = {
     "id": lambda u: u.id,
     "first_name": lambda u: u.first_name,
     "last_name": lambda u: u.last_name,
-    "email": lambda u: u.email,
+    "email": lambda u: u.address,
     "is_disabled": lambda u: u.is_disabled,
     "embed_user": lambda u: u.kind == "embed",
     "verified_looker_employee": lambda u: u.kind == "support",
@@ -57,7 +57,7 @@ def search_users(call: Call) -> Response:
 
 CREDENTIALS: dict[str, Callable[[User], list[str | None]]] = {
     "email": lambda u: [u.email],
-    "saml": lambda u: [u.email if u.saml else None],
+    "saml": lambda u: [u.links.get("saml")],
     "api3": lambda u: [key.client_id for key in u.keys],
     "embed": lambda u: [f"embed-{u.id}" if u.kind == "embed" else None],
 }
@@ -202,7 +202,9 @@ def _keys_open(call: Call) -> None:
 
 @on("GET", "/users/{user_id}/credentials_api3")
 def api_keys(call: Call) -> Response:
-    _keys_open(call)
+    call.must_be_admin()
+    if not call.sandbox.keys_listed:
+        _keys_open(call)
     return call.record_list([wire.key(key) for key in call.user.keys])
 
 
@@ -238,4 +240,65 @@ def delete_session(call: Call) -> Response:
         raise VendorError(404, "Not found")
     call.user.sessions.remove(call.path["session_id"])
     call.world.changed.append(call.user)
+    return Response(status_code=DONE)
+
+
+def _link(provider: str) -> tuple[Callable[[Call], Response], Callable[[Call], Response]]:
+    """What a login over single sign-on left behind: it can be read and deleted, and comes back with the next login."""
+
+    def show(call: Call) -> Response:
+        call.must_be_admin()
+        if provider not in call.user.links:
+            raise VendorError(404, "Not found")
+        return call.record(wire.link(call.user, provider))
+
+    def delete(call: Call) -> Response:
+        call.must_be_admin()
+        if call.user.links.pop(provider, None) is None:
+            raise VendorError(404, "Not found")
+        call.world.changed.append(call.user)
+        return Response(status_code=DONE)
+
+    return show, delete
+
+
+for _provider in ("saml", "oidc", "google", "ldap", "looker_openid"):
+    _show, _delete = _link(_provider)
+    on("GET", f"/users/{{user_id}}/credentials_{_provider}")(_show)
+    on("DELETE", f"/users/{{user_id}}/credentials_{_provider}")(_delete)
+
+
+@on("GET", "/users/{user_id}/credentials_totp")
+def second_factor(call: Call) -> Response:
+    call.must_be_admin()
+    if not call.user.second_factor:
+        raise VendorError(404, "Not found")
+    return call.record(wire.second_factor(call.user))
+
+
+@on("DELETE", "/users/{user_id}/credentials_totp")
+def delete_second_factor(call: Call) -> Response:
+    call.must_be_admin()
+    if not call.user.second_factor:
+        raise VendorError(404, "Not found")
+    call.user.second_factor = False
+    call.world.changed.append(call.user)
+    return Response(status_code=DONE)
+
+
+@on("GET", "/oauth_client_apps")
+def apps(call: Call) -> Response:
+    """Which applications people let act for them, and which people: no other call tells of their tokens."""
+    call.must_be_admin()
+    shown = [wire.app(call.world, app) for app in call.world.apps.values()]
+    return call.record([{k: v for k, v in app.items() if k not in call.sandbox.hidden} for app in shown])
+
+
+@on("DELETE", "/oauth_client_apps/{client_guid}/users/{user_id}")
+def deactivate_app_user(call: Call) -> Response:
+    """Ends every token that the app has of the user. Nobody is told that there was none."""
+    call.must_be_admin()
+    app = call.world.apps.get(call.path["client_guid"])
+    if app is not None:
+        app.users.discard(call.path["user_id"])
     return Response(status_code=DONE)

@@ -9,7 +9,19 @@ from typing import Any
 
 import orjson
 
-from worker.sandbox.looker.instance import ADMIN, ApiKey, Group, Instance, Role, Schedule, SingleSignOn, User
+from worker.sandbox.looker.instance import (
+    ADMIN,
+    Alert,
+    ApiKey,
+    App,
+    Content,
+    Group,
+    Instance,
+    Role,
+    Schedule,
+    SingleSignOn,
+    User,
+)
 
 Record = dict[str, Any]
 Fields = dict[str, "Fields"]
@@ -128,12 +140,70 @@ def email(user: User) -> Record:
     }  # fmt: skip
 
 
+# What identifies a user at each provider of single sign-on, in the credential that a login leaves behind.
+LINKS = {
+    "saml": "saml_user_id", "oidc": "oidc_user_id", "google": "google_user_id", "ldap": "ldap_id",
+    "looker_openid": "email", "workforce": "workforce_user_id",
+}  # fmt: skip
+
+
+def link(user: User, provider: str) -> Record:
+    known = {"email": user.links[provider], "is_disabled": user.is_disabled, "logged_in_at": "", "type": provider}
+    return {LINKS[provider]: user.links[provider], **known}
+
+
+def second_factor(_: User) -> Record:
+    return {"is_disabled": False, "verified": True, "type": "totp"}
+
+
 def session(id: str) -> Record:
-    return {"id": id, "credentials_type": "saml", "sudo_user_id": None, "created_at": "2026-01-05T08:00:00.000+00:00"}
+    return {
+        "id": id, "credentials_type": "saml", "sudo_user_id": None, "browser": "Firefox", "city": "Lisbon",
+        "created_at": "2026-01-05T08:00:00.000+00:00", "expires_at": "2027-01-05T08:00:00.000+00:00",
+    }  # fmt: skip
 
 
 def schedule(schedule: Schedule) -> Record:
-    return asdict(schedule) | {"run_as_recipient": False, "crontab": "0 6 * * *"}
+    destinations = [
+        {"id": f"{schedule.id}{n}", "scheduled_plan_id": schedule.id, "type": kind, "address": address, "format": "csv"}
+        for n, (kind, address) in enumerate(schedule.recipients)
+    ]
+    return {
+        "id": schedule.id, "user_id": schedule.user_id, "name": schedule.name, "title": schedule.name,
+        "enabled": schedule.enabled, "dashboard_id": schedule.dashboard_id, "look_id": None,
+        "run_as_recipient": False, "crontab": "0 6 * * *", "scheduled_plan_destination": destinations,
+    }  # fmt: skip
+
+
+def alert(alert: Alert) -> Record:
+    destinations = [
+        {"destination_type": kind, "email_address": address if kind == "EMAIL" else None,
+         "action_hub_integration_id": None if kind == "EMAIL" else address}
+        for kind, address in alert.recipients
+    ]  # fmt: skip
+    return {
+        "id": alert.id, "owner_id": alert.owner_id, "custom_title": alert.title, "is_disabled": alert.is_disabled,
+        "destinations": destinations, "comparison_type": "GREATER_THAN", "cron": "0 * * * *", "threshold": 5.0,
+        "field": {"title": "Orders", "name": "orders.count"}, "investigative_content_title": "Orders",
+    }  # fmt: skip
+
+
+def content(content: Content) -> Record:
+    record: Record = {
+        "id": content.id, "title": content.title, "user_id": content.user_id, "deleted": content.deleted,
+        "folder": {"id": "1", "name": content.folder, "is_personal": content.folder != "Shared"},
+    }  # fmt: skip
+    if content.kind == "look":
+        slug = f"slug{content.id}" if content.public else None
+        record |= {"public": content.public, "public_slug": slug, "public_url": slug and f"/looks/{slug}.html"}
+    return record
+
+
+def app(instance: Instance, app: App) -> Record:
+    return {
+        "client_guid": app.guid, "display_name": app.name, "enabled": True, "redirect_uri": "https://app.invalid/",
+        "activated_users": [public_user(instance.users[id]) for id in sorted(app.users) if id in instance.users],
+    }  # fmt: skip
 
 
 def sso(config: SingleSignOn) -> Record:
@@ -159,7 +229,7 @@ FULL_USER: Mapping[str, Callable[[User], Any]] = {
     "first_name": lambda u: u.first_name,
     "last_name": lambda u: u.last_name,
     "display_name": lambda u: f"{u.first_name} {u.last_name}".strip(),
-    "email": lambda u: u.email,
+    "email": lambda u: u.address,
     "is_disabled": lambda u: u.is_disabled,
     "locale": lambda _: "en",
     "group_ids": lambda u: sorted(u.groups),
@@ -184,8 +254,9 @@ def full_user(user: User) -> Record:
     record = {name: read(user) for name, read in FULL_USER.items()}
     if user.email is not None:
         record["credentials_email"] = email(user)
-    if user.saml:
-        record["credentials_saml"] = {"email": user.email, "saml_user_id": user.email, "type": "saml"}
+    record |= {f"credentials_{provider}": link(user, provider) for provider in user.links}
+    if user.second_factor:
+        record["credentials_totp"] = second_factor(user)
     return record
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
 
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
 from worker.errors import Denied, Misshapen, Missing, Moved
@@ -18,6 +20,7 @@ MEMBERS_PAGE = 2000  # one field each
 TOGETHER = 5  # roles or groups that one worker reads in one go
 ROLE_FIELDS = "id,name,internal,permission_set"
 Args = Mapping[str, Any]
+User = TypeVar("User", bound=UserRow)
 
 
 @dataclass(frozen=True)
@@ -30,25 +33,24 @@ class Tree:
     @classmethod
     def read(cls, reader: Reader) -> Tree:
         listed = rows.unpaged(reader.read("/roles", {"fields": ROLE_FIELDS}), rows.ROLES)
-        groups = rows.whole(
-            reader, "/groups/search/with_hierarchy", rows.GROUPS, USERS_PAGE, {"fields": rows.GROUP_TREE_FIELDS}
-        )
         if not any(role.admin for role in listed):
             raise Misshapen("Looker lists no Admin role, which every Looker has; the list of roles is not whole.")
-        return cls({role.id: role for role in listed}, {group.id: group for group in groups})
+        return cls({role.id: role for role in listed}, groups(reader))
+
+    def around(self, group_id: str) -> set[str]:
+        """The group and every one that it lies in, at whatever depth."""
+        seen: set[str] = set()
+        queue = [group_id]
+        while queue:
+            id = queue.pop()
+            if id not in seen and (group := self.groups.get(id)):
+                seen.add(id)
+                queue.extend(group.parent_group_ids or ())
+        return seen
 
     def carried(self, group_id: str) -> set[str]:
         """Ids of the roles that members of the group get, those of the groups around it included."""
-        seen: set[str] = set()
-        carried: set[str] = set()
-        around = [group_id]
-        while around:
-            id = around.pop()
-            if id not in seen and (group := self.groups.get(id)):
-                seen.add(id)
-                carried.update(group.role_ids or ())
-                around.extend(group.parent_group_ids or ())
-        return carried
+        return {role for id in self.around(group_id) for role in self.groups[id].role_ids or ()}
 
     def makes_admin(self, group_id: str) -> bool:
         return any(self._role(id, "admin") for id in self.carried(group_id))
@@ -66,6 +68,13 @@ class Tree:
             *(CatalogueItem("role", r.id, r.name or "", r.privileged, r.closed) for r in roles),
             *(CatalogueItem("group", g.id, g.name or "", self.makes_powerful(g.id), g.closed) for g in groups),
         ]
+
+
+def groups(reader: Reader) -> dict[str, GroupTreeRow]:
+    """Every group by its id."""
+    fields = {"fields": rows.GROUP_TREE_FIELDS}
+    found = rows.whole(reader, "/groups/search/with_hierarchy", rows.GROUPS, USERS_PAGE, fields)
+    return {group.id: group for group in found}
 
 
 # --- the whole of it, in parts ---------------------------------------------------------------------------------------
@@ -271,9 +280,13 @@ def account_of(
 
 
 def read_user(reader: Reader, id: str) -> UserRow | None:
+    return read_user_as(reader, id, rows.USER, rows.USER_FIELDS)
+
+
+def read_user_as(reader: Reader, id: str, shape: TypeAdapter[User], fields: str) -> User | None:
     """None when there is none: a 404 alone may come from anybody on the way, so the list of users has to agree."""
     try:
-        user = rows.shaped(reader.read(f"/users/{id}", {"fields": rows.USER_FIELDS}), rows.USER)
+        user = rows.shaped(reader.read(f"/users/{id}", {"fields": fields}), shape)
     except Missing:
         if rows.shaped(reader.read("/users", {"ids": id, "fields": "id"}), rows.IDS):
             raise
@@ -291,10 +304,7 @@ def read_account(reader: Reader, id: str, own: str) -> Account | None:
     tree = Tree.read(reader)
     held = {Entitlement("role", role.id) for role in user_roles(reader, id, direct=True)}
     effective = user_roles(reader, id, direct=False)
-    for group in group_candidates(reader, id):
-        known = tree.groups.get(group)
-        if known and not known.include_by_default and is_member(reader, id, group):
-            held.add(Entitlement("group", group))
+    held |= {Entitlement("group", group) for group in direct_groups(reader, tree, id, group_candidates(reader, id))}
     administrators = {id} if any(role.admin for role in effective) else set[str]()
     return account_of(user, own, administrators, frozenset(held))
 
@@ -307,6 +317,14 @@ def user_roles(reader: Reader, id: str, *, direct: bool) -> list[RoleRow]:
 def group_candidates(reader: Reader, id: str) -> list[str]:
     """Groups that the account is in; the contract does not say whether directly, so each is to be verified."""
     return rows.shaped(reader.read(f"/users/{id}", {"fields": "id,group_ids"}), rows.MEMBERSHIP).group_ids or []
+
+
+def direct_groups(reader: Reader, tree: Tree, id: str, candidates: Collection[str]) -> list[str]:
+    """Those that the account is in directly. Only a group around another one of them can be meant for the other's sake,
+    so only such a group is asked about. Groups that take everybody are left out."""
+    around = {outer for group in candidates for outer in tree.around(group) - {group}}
+    known = [group for group in candidates if group in tree.groups and not tree.groups[group].include_by_default]
+    return [group for group in known if group not in around or is_member(reader, id, group)]
 
 
 def is_member(reader: Reader, id: str, group_id: str) -> bool:

@@ -24,6 +24,12 @@ class Reader(Protocol):
     def read(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply: ...
 
 
+class Looking(Reader, Protocol):
+    """Reads what may be hidden from us, too: None then. A Session."""
+
+    def look(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply | None: ...
+
+
 class _Shape(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
@@ -61,6 +67,103 @@ class ShellRow(UserRow):
         credentials = [v for name, v in (self.model_extra or {}).items() if name.startswith("credentials_")]
         special = self.is_service_account or self.verified_looker_employee or self.credentials_embed
         return not self.email and not self.is_disabled and not special and not any(credentials)
+
+
+class CredentialRow(_Shape):
+    email: str | None = None
+
+
+class DeepUserRow(UserRow):
+    """With every way to log in. One that the user does not have is null or absent."""
+
+    credentials_email: CredentialRow | None = None
+    credentials_totp: CredentialRow | None = None
+    credentials_saml: CredentialRow | None = None
+    credentials_oidc: CredentialRow | None = None
+    credentials_google: CredentialRow | None = None
+    credentials_ldap: CredentialRow | None = None
+    credentials_looker_openid: CredentialRow | None = None
+    credentials_workforce: CredentialRow | None = None
+    group_ids: list[str] | None
+
+    def credential(self, name: str) -> CredentialRow | None:
+        found: CredentialRow | None = getattr(self, f"credentials_{name}")
+        return found
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        found = [self.email, *(row.email for name in CREDENTIALS if (row := self.credential(name)))]
+        return frozenset(address for address in found if address)
+
+
+LINKS = ("saml", "oidc", "google", "ldap", "looker_openid", "workforce")  # made by a login, and by nobody else
+CREDENTIALS = ("email", "totp", *LINKS)
+
+
+class SessionRow(IdRow):
+    created_at: str | None = None
+    expires_at: str | None = None
+    browser: str | None = None
+    city: str | None = None
+
+
+class KeyRow(IdRow):
+    created_at: str | None = None
+    purpose: str | None = None
+
+
+class AppRow(_Shape):
+    """An application that people let act for them; `activated_users` are those who did."""
+
+    client_guid: str
+    display_name: str | None
+    activated_users: list[IdRow] | None = None
+
+
+class DestinationRow(_Shape):
+    type: str | None
+    address: str | None = None
+
+
+class ScheduleRow(IdRow):
+    name: str | None = None
+    title: str | None = None
+    user_id: str | None
+    enabled: bool
+    dashboard_id: str | None = None
+    look_id: str | None = None
+    lookml_dashboard_id: str | None = None
+    scheduled_plan_destination: list[DestinationRow] | None
+
+
+class AlertDestinationRow(_Shape):
+    destination_type: str
+    email_address: str | None = None
+    action_hub_integration_id: str | None = None
+
+
+class FieldRow(_Shape):
+    title: str | None = None
+
+
+class AlertRow(IdRow):
+    owner_id: str
+    is_disabled: bool
+    custom_title: str | None = None
+    field: FieldRow | None = None
+    investigative_content_title: str | None = None
+    destinations: list[AlertDestinationRow] | None
+
+
+class FolderRow(_Shape):
+    name: str | None = None
+
+
+class ContentRow(IdRow):
+    title: str | None
+    user_id: str | None
+    folder: FolderRow | None = None
+    public: bool = False
 
 
 class MembershipRow(IdRow):
@@ -134,11 +237,25 @@ ROLES = TypeAdapter(list[RoleRow])
 GROUPS = TypeAdapter(list[GroupTreeRow])
 GROUP = TypeAdapter(GroupRow)
 VERSIONS = TypeAdapter(VersionRow)
+DEEP_USER = TypeAdapter(DeepUserRow)
+SESSIONS = TypeAdapter(list[SessionRow])
+KEYS = TypeAdapter(list[KeyRow])
+APPS = TypeAdapter(list[AppRow])
+SCHEDULES = TypeAdapter(list[ScheduleRow])
+SCHEDULE = TypeAdapter(ScheduleRow)
+ALERTS = TypeAdapter(list[AlertRow])
+ALERT = TypeAdapter(AlertRow)
+CONTENTS = TypeAdapter(list[ContentRow])
 SINGLE_SIGN_ON = TypeAdapter(SingleSignOnRow)
 
 USER_FIELDS = ",".join(UserRow.model_fields)
 GROUP_FIELDS = ",".join(GroupRow.model_fields)
 GROUP_TREE_FIELDS = ",".join(GroupTreeRow.model_fields)
+DEEP_USER_FIELDS = ",".join(DeepUserRow.model_fields)
+SCHEDULE_FIELDS = ",".join(ScheduleRow.model_fields)
+ALERT_FIELDS = ",".join(AlertRow.model_fields)
+DASHBOARD_FIELDS = "id,title,user_id,folder"
+LOOK_FIELDS = "id,title,user_id,folder,public"
 
 
 def shaped(reply: Reply, shape: TypeAdapter[Shaped]) -> Shaped:
@@ -200,6 +317,26 @@ def _once_through(
         if len(rows) == total or not fresh:
             ids = {row.id for row in rows}
             return rows if total in (None, len(rows)) and len(ids) == len(rows) else None
+
+
+def gathered(
+    reader: Looking, path: str, shape: TypeAdapter[list[Row]], size: int, params: Mapping[str, str | int]
+) -> list[Row] | None:
+    """All rows of a list that has pages and no promised order; None where Looker does not show it to us. A list that
+    does not come to its own total is read again, and at last Unavailable."""
+    for _ in range(RESTARTS):
+        rows: dict[str, Row] = {}
+        while True:
+            reply = reader.look(path, {**params, "limit": size, "offset": len(rows)})
+            if reply is None:
+                return None
+            before, total = len(rows), _total(reply)
+            rows |= {row.id: row for row in shaped(reply, shape)}
+            if len(rows) in (before, total):
+                break
+        if total in (None, len(rows)):
+            return list(rows.values())
+    raise Unavailable(f"GET {path} of Looker kept changing while it was read; it is read again later.")
 
 
 def _total(reply: Reply) -> int | None:

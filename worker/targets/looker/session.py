@@ -5,6 +5,7 @@ The only file that imports looker_sdk, which is slow to load: import this one wh
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from worker.rest import Reply, Rest
 from worker.targets.looker.settings import Settings
 
 VERSION = "4.0"
+USUAL_LIFE = 3600  # seconds of a token whose answer does not say
 _MISFITS = (ValueError, TypeError, AttributeError, KeyError, BaseValidationError, StructureHandlerNotFoundError)
 
 # The SDK registers this hook anew at every call, and each call is slower than the one before. Once is enough.
@@ -115,14 +117,28 @@ class Session:
         """Calls sent so far, logins included."""
         return self._rest.calls + self._door.calls
 
+    @property
+    def token_life(self) -> dt.timedelta:
+        """How long a token of this instance lives: as long as ours."""
+        self._authorization()
+        return dt.timedelta(seconds=self._auth.token.expires_in or USUAL_LIFE)
+
     def read(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply:
         """GET below /api/4.0."""
+        return self._get(path, params, ())
+
+    def look(self, path: str, params: Mapping[str, str | int] | None = None) -> Reply | None:
+        """GET below /api/4.0; None where Looker shows us nothing, be it for want of rights (403, 404)."""
+        reply = self._get(path, params, (403, 404))
+        return None if reply.status in (403, 404) else reply
+
+    def _get(self, path: str, params: Mapping[str, str | int] | None, accept: tuple[int, ...]) -> Reply:
         place = f"/api/{VERSION}{path}"
-        reply = self._rest.get(place, params, accept=(401,))
+        reply = self._rest.get(place, params, accept=(401, *accept))
         if reply.status != 401:
             return reply
         self._forget()
-        return self._rest.get(place, params)
+        return self._rest.get(place, params, accept=accept)
 
     def write(self, make: Callable[[Any], Any]) -> tuple[Any, Reply]:
         """One typed call of the SDK, with the model that it gave and the reply behind it. See Rest.send for errors.

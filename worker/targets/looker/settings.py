@@ -29,6 +29,11 @@ class Settings(BaseModel):
         description="Whether missing accounts are made: off leaves that to single sign-on or a human, email makes"
         " an account that has the person's e-mail address as its credential",
     )
+    sign_on_links: Literal["keep", "delete"] = Field(
+        default="keep",
+        description="What becomes of a departed person's links to single sign-on: keep leaves them on the disabled"
+        " account, where they refuse a further login; delete removes them, and a further login may make a new account",
+    )
     ca_file: str | None = Field(default=None, description="PEM file of the authority that signed Looker's certificate")
     timeout: float = Field(default=60.0, gt=0, le=600, description="Seconds that one call may take")
 

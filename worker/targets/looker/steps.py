@@ -6,14 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 
 from worker.core.identity import Account, Trait
 from worker.core.plan import Operation
+from worker.core.render import quoted
 from worker.ports import Step, Task
 from worker.targets.looker.settings import Settings
 
 LOGIN = "login"
+UNTOUCHABLE = (Trait.OURSELVES, Trait.SUPPORT, Trait.EMBED, Trait.SERVICE)
+
+# What opens a door without being a right, in the order in which the doors are shut: verb, name of the argument, words.
+DEEP: Mapping[str, tuple[str, str, str]] = {
+    "session": ("end session", "session", "end web session {id} of Looker account {account}"),
+    "token": ("end tokens", "app", "end the tokens that OAuth app {id} has of Looker account {account}"),
+    "api key": ("delete key", "key", "delete API key {id} of Looker account {account}"),
+    "sign-on": ("remove sign-on", "credential", "remove the {id} log-in of Looker account {account}"),
+}
 
 
 def compile_steps(account: Account, tasks: Sequence[Task]) -> list[Step]:
-    """In the order in which they are made: lock out, rename, unlock, then all direct roles at once, then groups.
+    """In the order in which they are made: lock out, rename, unlock, shut what else lets in, then all direct roles at
+    once, then groups.
 
     Looker sets direct roles only as a whole list, so all role tasks of an account are one step, which names the list
     it expects to find. Groups are left before others are joined.
@@ -24,6 +35,7 @@ def compile_steps(account: Account, tasks: Sequence[Task]) -> list[Step]:
     made: list[Step] = []
     for operation, single in _SINGLE.items():
         made += [single(account, task) for task in tasks if task.operation is operation]
+    made += [_shut(account, t) for kind in DEEP for t in _of(tasks, Operation.REVOKE, kind)]
     made += _roles(account, tasks)
     made += [_leave(account, t) for t in _of(tasks, Operation.REVOKE, "group")]
     made += [_join(account.id, t) for t in _of(tasks, Operation.GRANT, "group")]
@@ -60,6 +72,13 @@ _SINGLE: Mapping[Operation, Callable[[Account, Task], Step]] = {
     Operation.UPDATE: _update,
     Operation.ENABLE: _enable,
 }
+
+
+def _shut(account: Account, task: Task) -> Step:
+    assert task.entitlement is not None
+    verb, name, words = DEEP[task.entitlement.kind]
+    id = _id(task)
+    return Step(verb, account.id, {name: id}, (task.id,), words.format(id=quoted(id), account=account.id))
 
 
 def _leave(account: Account, task: Task) -> Step:
@@ -120,13 +139,22 @@ def _create(account: Account, task: Task) -> list[Step]:
 def hands(settings: Settings, account: Account, task: Task, closed: Callable[[str, str], str]) -> Sequence[str]:
     """Instructions where the API cannot do a task, or our settings do not let us; none where a step does it.
 
-    `closed` says why a role or group (kind, id) cannot be changed through the API.
+    `closed` says why a role, a group or an API key (kind, id) cannot be changed through the API.
     """
+    claimed = [trait for trait in UNTOUCHABLE if trait in account.traits]
+    if claimed:
+        return (
+            f"Trueup never changes account {account.id}: it is {claimed[0]}.",
+            f"{_page(settings, account)} Decide there whether it has to be disabled, or to lose anything.",
+        )
     match task.operation:
         case Operation.CREATE if settings.create == "off":
             return _make_account(settings, account)
         case Operation.UPDATE if LOGIN in task.fields and account.login:
             return _change_address(settings, account, task.fields[LOGIN])
+        case Operation.REVOKE if task.entitlement and task.entitlement.kind in DEEP:
+            key = task.entitlement.kind == "api key"
+            return keys_by_hand(settings, account.id) if key and closed("api key", _id(task)) else ()
         case Operation.GRANT | Operation.REVOKE if task.entitlement:
             return _change_right(settings, account, task, closed(task.entitlement.kind, task.entitlement.id))
     return ()
@@ -134,6 +162,15 @@ def hands(settings: Settings, account: Account, task: Task, closed: Callable[[st
 
 def _page(settings: Settings, account: Account) -> str:
     return f"Open Admin > Users ({settings.url}/admin/users) and edit account {account.id}."
+
+
+def keys_by_hand(settings: Settings, account_id: str) -> tuple[str, ...]:
+    """What is left to do about the API keys of a person where Looker lets nobody but the person delete them."""
+    return (
+        f"Leave account {account_id} disabled: Looker refuses every login with an API key of a disabled account.",
+        f"Before anybody enables it again, open Admin > Users ({settings.url}/admin/users), edit account {account_id}"
+        " and take from it the right to have API keys of its own; its old keys can only be deleted by its owner.",
+    )
 
 
 def _make_account(settings: Settings, account: Account) -> Sequence[str]:

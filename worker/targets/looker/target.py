@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from worker.core.identity import Account, CatalogueItem, Person
 from worker.core.plan import Operation
 from worker.errors import Denied, Missing, Unavailable
-from worker.ports import Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
-from worker.targets.looker import reading, rows
+from worker.ports import (
+    Belongings,
+    Heirloom,
+    Instance,
+    Line,
+    Made,
+    Notice,
+    Part,
+    Piece,
+    Step,
+    TargetPage,
+    Task,
+    Whole,
+)
+from worker.targets.looker import heirlooms, reading, rows
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import LOGIN, compile_steps, hands
 
@@ -20,6 +33,8 @@ if TYPE_CHECKING:
     from worker.targets.looker.verbs import Ground
 
 NAMES: Mapping[str, str] = {"first_name": "firstName", "last_name": "lastName"}  # Looker's field: the source's
+
+KEYS_CLOSED = (26, 8)  # the release from which nobody but its owner can delete an API key of a person
 
 # A setting of single sign-on that undoes what we do, when it has this value, and what comes of it.
 FIGHTS: Mapping[str, tuple[bool, str]] = {
@@ -53,6 +68,7 @@ class Looker:
         self._opening = threading.Lock()
         self._opened: Session | None = None
         self._own = ""
+        self._version = ""
         self._created: dict[str, str] = {}
         self._closed: Mapping[tuple[str, str], str] | None = None
 
@@ -79,8 +95,13 @@ class Looker:
     def instance(self) -> Instance:
         """Looker has no id of its own: its host and the account of our key together are one."""
         version = rows.shaped(self._session.read("/versions"), rows.VERSIONS).looker_release_version
-        own = self._own_id()
+        own, self._version = self._own_id(), version
         return Instance(f"{urlsplit(self._settings.url).netloc}/{own}", own, version)
+
+    def _release(self) -> tuple[int, ...]:
+        if not self._version:
+            self.instance()
+        return tuple(int(part) for part in self._version.split(".") if part.isdigit())
 
     def _own_id(self) -> str:
         if not self._own:
@@ -143,6 +164,20 @@ class Looker:
         except Missing as error:
             raise Unavailable(f"Account {id} changed while it was read: {error}") from error
 
+    def belongings(self, account_id: str, *, company: Collection[str] = (), heirlooms: bool = True) -> Belongings:
+        """Seven calls, eleven with the heirlooms; more where lists have several pages or groups lie in each other."""
+        from worker.targets.looker import belongings
+
+        return belongings.look(
+            self._session, self._settings, account_id, self._own_id(), self._session.token_life, company, heirlooms
+        )
+
+    def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
+        """One call for each different address: the login is one, too."""
+        addresses = {address.strip().lower(): address.strip() for address in keys.values() if address.strip()}
+        found = {user.id: user for one in addresses.values() for user in rows.with_address(self._session, one)}
+        return [reading.account_of(found[id], self._own_id(), ()) for id in sorted(found, key=lambda id: (len(id), id))]
+
     # --- who should have what
 
     def login(self, person: Person) -> str:
@@ -165,6 +200,9 @@ class Looker:
         ]
         return compile_steps(account, [task for task, hands in zip(tasks, by_hand, strict=True) if not hands])
 
+    def hand_over(self, account_id: str, heirloom: Heirloom, heir_account_id: str, *, approved: bool = False) -> Step:
+        return heirlooms.step(account_id, heirloom, heir_account_id, approved)
+
     def apply(self, step: Step) -> Made:
         from worker.targets.looker import verbs
 
@@ -185,6 +223,8 @@ class Looker:
         return hands(self._settings, account, task, self._why_closed)
 
     def _why_closed(self, kind: str, id: str) -> str:
+        if kind == "api key":
+            return "only its owner can delete it" if self._release() >= KEYS_CLOSED else ""
         if self._closed is None:
             self._remember(reading.Tree.read(self._session).catalogue())
         return (self._closed or {}).get((kind, id), "")

@@ -3,51 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from worker.core.identity import Trait
 from worker.errors import Denied, Misshapen, Missing, Refused, Rejected, Unavailable, Unknown
 from worker.ports import Made, Outcome, Step
 from worker.rest import Reply
-from worker.targets.looker import reading, rows
+from worker.targets.looker import doors, inheritance, reading, rows
+from worker.targets.looker.ground import GONE, Ground, Sight, Verb, text_of, texts_of, untouchable
 from worker.targets.looker.rows import UserRow
-from worker.targets.looker.session import Session, models
+from worker.targets.looker.session import models
 from worker.targets.looker.steps import spoken
-
-UNTOUCHABLE = (Trait.OURSELVES, Trait.SUPPORT, Trait.EMBED, Trait.SERVICE)
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What was read: as short text, whether it is what the step wants, and why it may not be made so ("" if it may).
-
-    `never` is why the account is not touched at all, not even where nothing would change.
-    """
-
-    text: str
-    done: bool = False
-    refusal: str = ""
-    account_id: str = ""
-    never: str = ""
-
-
-@dataclass(frozen=True)
-class Ground:
-    """Where a step is made: an authenticated session, its own account's id, and whom it created (id by address)."""
-
-    session: Session
-    own: str
-    created: dict[str, str]
-
-
-@dataclass(frozen=True)
-class Verb:
-    """`make` gives the id of the account it made ("" when it made none). `find` looks for what a lost call left, where
-    that is another question than whether the step may be made."""
-
-    look: Callable[[Ground, Step], Sight]
-    make: Callable[[Ground, Step], tuple[str, Reply]]
-    find: Callable[[Ground, Step], Sight] | None = None
 
 
 def apply(ground: Ground, step: Step) -> Made:
@@ -65,6 +30,8 @@ def apply(ground: Ground, step: Step) -> Made:
     except Rejected as refused:
         return _after_a_no(ground, step, verb, before, refused)
     after = _look_back(ground, replace(step, account_id=made) if made else step, verb)
+    if after.begun:
+        return Made(Outcome.APPLIED, "", before.text, after.text, reply.request_id, again=True)
     if not after.done:
         raise Rejected(
             f"{reply.call} was answered with {reply.status}, and yet it is not so: {step.sentence};"
@@ -106,42 +73,20 @@ def _own_roles(ground: Ground) -> list[rows.RoleRow]:
 
 def _look_back(ground: Ground, step: Step, verb: Verb) -> Sight:
     try:
-        return verb.look(ground, step)
+        return (verb.back or verb.look)(ground, step)
     except (Unavailable, Denied, Missing, Misshapen) as error:
         raise Unknown(f"It was sent, and could not be read back: {step.sentence}. {error}") from error
 
 
-def _text(step: Step, name: str) -> str:
-    value = step.args.get(name)
-    if not isinstance(value, str):
-        raise Refused(f"Not done: {step.sentence}. The step has no text called {name}; plan again.")
-    return value
-
-
-def _texts(step: Step, name: str) -> set[str]:
-    value = step.args.get(name)
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-        raise Refused(f"Not done: {step.sentence}. The step has no list called {name}; plan again.")
-    return set(value)
-
-
 # --- looking
-
-_GONE = Sight("no account", refusal="The account does not exist any more.")
-
-
-def _untouchable(user: UserRow, own: str) -> str:
-    """The last line of defence: whatever was planned, these are never changed."""
-    found = [trait for trait in UNTOUCHABLE if trait in reading.traits_of(user, own)]
-    return f"Account {user.id} is never touched: {found[0]}." if found else ""
 
 
 def _look_at(ground: Ground, step: Step, seen: Callable[[UserRow], tuple[str, bool]]) -> Sight:
     user = reading.read_user(ground.session, step.account_id)
     if user is None:
-        return _GONE
+        return GONE
     text, done = seen(user)
-    return Sight(text, done, never=_untouchable(user, ground.own))
+    return Sight(text, done, never=untouchable(user, ground.own))
 
 
 def _standing(wanted: bool) -> Callable[[Ground, Step], Sight]:
@@ -171,29 +116,38 @@ def _names(step: Step) -> dict[str, str]:
     strange = set(step.args) - {*NAMES, "email"}
     if strange:
         raise Refused(f"Not done: {step.sentence}. A Looker account has no field {', '.join(sorted(strange))}.")
-    return {name: _text(step, name) for name in NAMES if name in step.args}
+    return {name: text_of(step, name) for name in NAMES if name in step.args}
 
 
 def _look_roles(ground: Ground, step: Step) -> Sight:
-    expected, wanted = _texts(step, "expected"), _texts(step, "roles")
+    expected, wanted = texts_of(step, "expected"), texts_of(step, "roles")
     user = reading.read_user(ground.session, step.account_id)
     if user is None:
-        return _GONE
-    held = {role.id for role in reading.user_roles(ground.session, step.account_id, direct=True)}
+        return GONE
+    held = _direct_roles(ground, step)
     refusal = ""
     if user.roles_managed:
         refusal = "Its roles are managed by single sign-on."
     elif held != expected:
         refusal = f"It holds the direct roles {spoken(held)} now, not {spoken(expected)} as the plan saw; plan again."
-    return Sight(f"roles: {spoken(held)}", held == wanted, refusal, never=_untouchable(user, ground.own))
+    return Sight(f"roles: {spoken(held)}", held == wanted, refusal, never=untouchable(user, ground.own))
+
+
+def _direct_roles(ground: Ground, step: Step) -> set[str]:
+    return {role.id for role in reading.user_roles(ground.session, step.account_id, direct=True)}
+
+
+def _look_back_at_roles(ground: Ground, step: Step) -> Sight:
+    held = _direct_roles(ground, step)
+    return Sight(f"roles: {spoken(held)}", held == texts_of(step, "roles"))
 
 
 def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
     def look(ground: Ground, step: Step) -> Sight:
         user = reading.read_user(ground.session, step.account_id)
         if user is None:
-            return _GONE
-        id = _text(step, "group")
+            return GONE
+        id = text_of(step, "group")
         try:
             asked = {"fields": rows.GROUP_FIELDS}
             group = rows.shaped(ground.session.read(f"/groups/{id}", asked), rows.GROUP)
@@ -206,16 +160,24 @@ def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
             refusal = "Its groups are managed by single sign-on."
         member = reading.is_member(ground.session, step.account_id, id)
         text = f"{'in' if member else 'not in'} group {id}"
-        return Sight(text, member is wanted, refusal, never=_untouchable(user, ground.own))
+        return Sight(text, member is wanted, refusal, never=untouchable(user, ground.own))
 
     return look
+
+
+def _look_back_at_leaving(ground: Ground, step: Step) -> Sight:
+    """Who is in the group neither directly nor through another has left it; else it is asked whether directly."""
+    id = text_of(step, "group")
+    if id not in reading.group_candidates(ground.session, step.account_id):
+        return Sight(f"not in group {id}", True)
+    return _membership(False)(ground, step)
 
 
 def _look_created(ground: Ground, step: Step) -> Sight:
     """Before: nobody has the address but an account that we just made. After: the account whose id Looker gave."""
     if step.account_id:
         return _look_names(ground, step)
-    address = _text(step, "email")
+    address = text_of(step, "email")
     if holders := rows.with_address(ground.session, address):
         if [u.id for u in holders] == [ground.created.get(address)]:
             return Sight(f"account {holders[0].id}", True, account_id=holders[0].id)
@@ -226,7 +188,7 @@ def _look_created(ground: Ground, step: Step) -> Sight:
 
 def _find_created(ground: Ground, step: Step) -> Sight:
     """A lost creation left an empty account of that name; with the next step it had the address too."""
-    holders = rows.with_address(ground.session, _text(step, "email"))
+    holders = rows.with_address(ground.session, text_of(step, "email"))
     if len(holders) == 1 and all((getattr(holders[0], name) or "") == value for name, value in _names(step).items()):
         return Sight(f"account {holders[0].id}", True, account_id=holders[0].id)
     if not holders and (sight := _shell(ground, step)).refusal:
@@ -246,17 +208,17 @@ def _shell(ground: Ground, step: Step) -> Sight:
 
 
 def _look_email(ground: Ground, step: Step) -> Sight:
-    address = _text(step, "email")
+    address = text_of(step, "email")
     user = reading.read_user(ground.session, step.account_id)
     if user is None:
-        return _GONE
+        return GONE
     refusal = ""
     if user.email:
         refusal = "It has an address already, and changing one locks the person out."
     elif others := rows.with_address(ground.session, address):
         refusal = f"The address belongs to account {others[0].id} already."
     text = "with e-mail" if user.email else "no e-mail"
-    return Sight(text, rows.same_address(user.email, address), refusal, never=_untouchable(user, ground.own))
+    return Sight(text, rows.same_address(user.email, address), refusal, never=untouchable(user, ground.own))
 
 
 # --- making
@@ -284,17 +246,17 @@ def _rename(ground: Ground, step: Step) -> tuple[str, Reply]:
 
 
 def _set_roles(ground: Ground, step: Step) -> tuple[str, Reply]:
-    wanted = sorted(_texts(step, "roles"))
+    wanted = sorted(texts_of(step, "roles"))
     return _made(ground.session.write(lambda sdk: sdk.set_user_roles(step.account_id, wanted, fields="id")))
 
 
 def _join(ground: Ground, step: Step) -> tuple[str, Reply]:
     body = models.GroupIdForGroupUserInclusion(user_id=step.account_id)
-    return _made(ground.session.write(lambda sdk: sdk.add_group_user(_text(step, "group"), body)))
+    return _made(ground.session.write(lambda sdk: sdk.add_group_user(text_of(step, "group"), body)))
 
 
 def _leave(ground: Ground, step: Step) -> tuple[str, Reply]:
-    return _made(ground.session.write(lambda sdk: sdk.delete_group_user(_text(step, "group"), step.account_id)))
+    return _made(ground.session.write(lambda sdk: sdk.delete_group_user(text_of(step, "group"), step.account_id)))
 
 
 def _create(ground: Ground, step: Step) -> tuple[str, Reply]:
@@ -302,12 +264,12 @@ def _create(ground: Ground, step: Step) -> tuple[str, Reply]:
     user, reply = ground.session.write(lambda sdk: sdk.create_user(body, fields="id"))
     if not isinstance(user.id, str) or not user.id:
         raise Unknown(f"{reply.call} answered without an id; an account may or may not have been made.")
-    ground.created[_text(step, "email")] = user.id
+    ground.created[text_of(step, "email")] = user.id
     return user.id, reply
 
 
 def _give_email(ground: Ground, step: Step) -> tuple[str, Reply]:
-    body = models.WriteCredentialsEmail(email=_text(step, "email"))
+    body = models.WriteCredentialsEmail(email=text_of(step, "email"))
     # Only the address is asked back: a whole credential holds one-time links that let anybody in.
     return _made(
         ground.session.write(lambda sdk: sdk.create_user_credentials_email(step.account_id, body, fields="email"))
@@ -318,11 +280,13 @@ VERBS: Mapping[str, Verb] = {
     "disable": Verb(_standing(False), _disable),
     "enable": Verb(_standing(True), _enable),
     "rename": Verb(_look_names, _rename),
-    "set roles": Verb(_look_roles, _set_roles),
+    "set roles": Verb(_look_roles, _set_roles, back=_look_back_at_roles),
     "join group": Verb(_membership(True), _join),
-    "leave group": Verb(_membership(False), _leave),
+    "leave group": Verb(_membership(False), _leave, back=_look_back_at_leaving),
     "create": Verb(_look_created, _create, _find_created),
     "give email": Verb(_look_email, _give_email),
+    **doors.VERBS,
+    **inheritance.VERBS,
 }
 
 __all__ = ["VERBS", "Ground", "apply", "settled"]
