@@ -112,7 +112,8 @@ class TeamCitySandbox(SandboxServer):
 
     Switches, all of which may be turned while it runs: `error_style` (json, text), `context` (such as "/teamcity"),
     `hidden` (fields left out in silence), `group_post` and `logout_call` (calls that some servers lack),
-    `per_project`, `remove_unassigned` (what single sign-on does to groups), `auth_modules`, `allow_guest`.
+    `per_project`, `remove_unassigned` (what single sign-on does to groups), `auto_create` (and to strangers),
+    `auth_modules`, `allow_guest`.
     """
 
     name = "teamcity"
@@ -139,6 +140,7 @@ class TeamCitySandbox(SandboxServer):
         self.group_post = True
         self.logout_call = True
         self.remove_unassigned = True
+        self.auto_create = True
         self.auth_modules: Sequence[str] = ("Default", "Token-Auth")
         self.allow_guest = False
         self._lock = threading.RLock()
@@ -304,6 +306,17 @@ class TeamCitySandbox(SandboxServer):
                     user.groups[key] = None
                 elif self.remove_unassigned and key != ALL_USERS:
                     user.groups.pop(key, None)
+
+    def sso_arrival(self, username: str, idp_groups: Iterable[str] = ()) -> int:
+        """Whom the identity provider lets in signs in with this user name: the number of the account they get, which is
+        made when there is none (`auto_create`). Raises Problem where nobody is let in."""
+        with self._lock:
+            known = self.world.named(username)
+            if known is None and not self.auto_create:
+                raise Problem(401, "The user is unknown, and this server creates none at a login.")
+            user = known or self.world.new_user(username, "", username, "", {})
+            self.sso_login(user.id, idp_groups)
+            return user.id
 
     def state(self) -> dict[str, Any]:
         with self._lock:

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from worker.core.identity import Account, Entitlement, Person, Trait
-from worker.errors import Misshapen, Moved
-from worker.ports import Check, Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
+from worker.core.render import quoted
+from worker.errors import Misshapen, Moved, Refused
+from worker.ports import (
+    Belongings,
+    Check,
+    Heirloom,
+    Instance,
+    Line,
+    Made,
+    Notice,
+    Part,
+    Piece,
+    Step,
+    TargetPage,
+    Task,
+    Whole,
+)
 from worker.rest import Rest
-from worker.targets.teamcity import steps
+from worker.targets.teamcity import belongings, steps
 from worker.targets.teamcity.mutations import Mutations, is_guest
 from worker.targets.teamcity.probe import notices
 from worker.targets.teamcity.reading import Reading
@@ -19,6 +35,7 @@ from worker.targets.teamcity.settings import Settings
 from worker.targets.teamcity.wire import ALL_USERS, EVERYWHERE, WholeUser, error_text
 
 CATALOGUE, USERS, TOKENS = "catalogue", "users", "tokens"  # the kinds of a part
+NO_LOGOUT = (2024, 3)  # the last release that is known to have no call that ends one user's sessions
 TOGETHER = 20  # accounts that one worker asks for their tokens in one go
 
 
@@ -49,12 +66,16 @@ class TeamCity:
         self._rest = rest
         self._reading = Reading(name, rest)
         self._mutations = Mutations(settings, rest, self._reading)
+        self._version = ""
         self._readings: Mapping[str, Callable[[Mapping[str, Any]], Piece]] = {
             CATALOGUE: self._read_catalogue, USERS: self._read_users, TOKENS: self._read_tokens,
         }  # fmt: skip
 
     def instance(self) -> Instance:
         server = self._reading.server()
+        if server.version != self._version:
+            self._version = server.version
+            self._mutations.lacking.clear()
         return Instance(server.internalId, self._reading.own_id(), server.version)
 
     def probe(self) -> Iterable[Notice]:
@@ -118,6 +139,40 @@ class TeamCity:
         traits = found.traits | ({Trait.ADMINISTRATOR} if administers else set())
         return replace(found, entitlements=_entitlements(user), traits=traits)
 
+    def belongings(
+        self,
+        account_id: str,
+        *,
+        company: Collection[str] = (),  # noqa: ARG002 nothing here works for others in its owner's name
+        heirlooms: bool = True,  # noqa: ARG002 so
+    ) -> Belongings:
+        """Two calls, and two more where the account holds any right."""
+        if not self._version:
+            self.instance()
+        return belongings.look(self._reading, self._settings, account_id, self._lacking, self._described)
+
+    def _described(self, user: WholeUser, has_tokens: bool) -> Account:
+        """As `account` has it. Whether it administers is asked where it holds anything that could make it so."""
+        found = self._account(user, self._reading.own_id(), has_tokens)
+        rights = _entitlements(user)
+        administers = bool(rights) and self._reading.powers().administers(user.roles, user.groups)
+        traits = found.traits | ({Trait.ADMINISTRATOR} if administers else set())
+        return replace(found, entitlements=rights, traits=traits)
+
+    @property
+    def _lacking(self) -> Collection[str]:
+        """Verbs that this server has no call for: by its version, or as it turned out."""
+        released = tuple(int(part) for part in re.findall(r"\d+", self._version)[:2])
+        return self._mutations.lacking | ({"end_sessions"} if () < released <= NO_LOGOUT else set())
+
+    def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
+        """One call for each key."""
+        named = self._reading.named(keys["login"].strip()) if keys.get("login", "").strip() else None
+        mailed = self._reading.with_email(keys["email"].strip()) if keys.get("email", "").strip() else []
+        found = {user.id: user for user in (*([named] if named else []), *mailed)}
+        own = self._reading.own_id()
+        return [self._account(found[id], own, False) for id in sorted(found, key=int)]
+
     def login(self, person: Person) -> str:
         """The user name is what single sign-on is matched by. TeamCity ignores its case, so ours is always lower."""
         return next((identity.login for identity in person.identities if identity.login), "").lower()
@@ -131,6 +186,16 @@ class TeamCity:
     def steps(self, account: Account, tasks: Sequence[Task]) -> Sequence[Step]:
         return steps.plan_steps(account, tasks)
 
+    def hand_over(
+        self,
+        account_id: str,
+        heirloom: Heirloom,
+        heir_account_id: str,  # noqa: ARG002 the signature is every target's
+        *,
+        approved: bool = False,  # noqa: ARG002 so
+    ) -> Step:
+        raise Refused(f"TeamCity has nothing that is handed over; account {account_id} keeps {quoted(heirloom.title)}.")
+
     def apply(self, step: Step) -> Made:
         return self._mutations.make(step)
 
@@ -138,7 +203,7 @@ class TeamCity:
         return self._mutations.settle(step)
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
-        return steps.by_hand(account, task, self._settings)
+        return steps.by_hand(account, task, self._settings, self._lacking)
 
     def close(self) -> None:
         self._rest.close()

@@ -12,7 +12,7 @@ from worker.rest import Reply, Rest
 from worker.targets.teamcity import wire
 from worker.targets.teamcity.reading import Reading
 from worker.targets.teamcity.settings import Settings
-from worker.targets.teamcity.steps import FIELDS
+from worker.targets.teamcity.steps import FIELDS, addressable
 from worker.targets.teamcity.wire import ALL_USERS, WholeUser, by_id, segment
 
 Args = Mapping[str, str]
@@ -42,6 +42,7 @@ class Mutations:
         self._settings = settings
         self._rest = rest
         self._reading = reading
+        self.lacking: set[str] = set()  # verbs that this server turned out to have no call for
         self._posts_groups = True  # the call that puts a user into one group is hidden: a server may lack it
         self._verbs: Mapping[str, Verb] = {
             "mark": Verb(self._is_marked, self._mark_shown, self._mark),
@@ -60,6 +61,7 @@ class Mutations:
         self._special: Mapping[str, Callable[[Step], Made]] = {
             "create": self._create,
             "delete_tokens": self._delete_tokens,
+            "delete_token": self._delete_token,
             "end_sessions": lambda step: self._end(step, "POST", "logout", "this server has no logout call"),
             "forget_logins": lambda step: self._end(
                 step, "DELETE", "debug/rememberMe", "this server cannot forget remembered logins"
@@ -103,9 +105,10 @@ class Mutations:
         found = self._reading.user(step.account_id)
         if found is None:
             return Made(Outcome.FOUND_NOT_APPLIED, "the account is gone")
-        if step.verb == "delete_tokens":
+        if step.verb in ("delete_tokens", "delete_token"):
             left = self._reading.tokens(found.id)
-            outcome = Outcome.FOUND_NOT_APPLIED if left else Outcome.FOUND_APPLIED
+            remains = bool(left) if step.verb == "delete_tokens" else _texts(step)["name"] in left
+            outcome = Outcome.FOUND_NOT_APPLIED if remains else Outcome.FOUND_APPLIED
             return Made(outcome, after=_tokens_shown(left))
         if step.verb in self._special:
             return Made(Outcome.FOUND_NOT_APPLIED, "TeamCity shows no sessions; ending them again does no harm")
@@ -266,30 +269,41 @@ class Mutations:
     def _delete_tokens(self, step: Step) -> Made:
         """One token at a time, until none is left; one that no path can name comes last and needs a human."""
         user = self._subject(step)
-        names = sorted(self._reading.tokens(user.id), key=lambda name: (not _addressable(name), name))
-        before = _tokens_shown(names)
+        names = sorted(self._reading.tokens(user.id), key=lambda name: (not addressable(name), name))
         if not names:
-            return Made(Outcome.ALREADY_SO, before=before, after=before)
-        if not _addressable(names[0]):
+            return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
+        made, left = self._delete_one(step, user, names[0], names)
+        return replace(made, again=bool(left))
+
+    def _delete_token(self, step: Step) -> Made:
+        user, name = self._subject(step), _texts(step)["name"]
+        names = self._reading.tokens(user.id)
+        if name not in names:
+            return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
+        return self._delete_one(step, user, name, names)[0]
+
+    def _delete_one(self, step: Step, user: WholeUser, name: str, names: Sequence[str]) -> tuple[Made, Sequence[str]]:
+        """What came of it, and the tokens that are left."""
+        if not addressable(name):
             raise Rejected(
-                f"token {quoted(names[0])!r} of account {user.id} has a slash in its name, which TeamCity's server"
+                f"token {quoted(name)!r} of account {user.id} has a slash in its name, which TeamCity's server"
                 " refuses in an address. Delete it in the profile of that user."
             )
         outcome, request_id, detail = Outcome.APPLIED, "", ""
         rejected: Rejected | None = None
         try:
-            request_id = self._send("DELETE", f"{by_id(user.id)}/tokens/{segment(names[0])}").request_id
+            request_id = self._send("DELETE", f"{by_id(user.id)}/tokens/{segment(name)}").request_id
         except Rejected as error:
             outcome, detail, rejected = Outcome.FOUND_APPLIED, str(error), error
         try:
             left = self._reading.tokens(user.id)
         except _NO_READ_BACK as error:
             raise Unknown(f"made, but it could not be read back: {step.sentence} ({error})") from error
-        if names[0] in left:
+        if name in left:
             if rejected is not None:
                 raise rejected
-            raise Unknown(f"token {quoted(names[0])!r} was deleted, and yet it is there: {step.sentence}.")
-        return Made(outcome, detail, before, _tokens_shown(left), request_id, again=bool(left))
+            raise Unknown(f"token {quoted(name)!r} was deleted, and yet it is there: {step.sentence}.")
+        return Made(outcome, detail, _tokens_shown(names), _tokens_shown(left), request_id), left
 
     def _end(self, step: Step, method: str, path: str, lacking: str) -> Made:
         """TeamCity shows nobody's sessions, so there is nothing to read back; old servers lack the calls."""
@@ -298,6 +312,7 @@ class Mutations:
             reply = self._send(method, f"{by_id(user.id)}/{path}", headers={"Accept": "*/*"})
         except Rejected as rejected:
             if rejected.status in _NOT_THERE:
+                self.lacking.add(step.verb)
                 return Made(Outcome.ALREADY_SO, lacking)
             raise
         return Made(Outcome.APPLIED, "TeamCity shows no sessions: not read back", request_id=reply.request_id)
@@ -348,11 +363,6 @@ def _field_shown(user: WholeUser, args: Args) -> str:
 
 def _account_shown(user: WholeUser) -> str:
     return f"account {user.id}"
-
-
-def _addressable(name: str) -> bool:
-    """Servlet containers refuse an encoded slash, whichever way it leans."""
-    return not {"/", "\\"} & set(name)
 
 
 def _tokens_shown(names: Sequence[str]) -> str:

@@ -110,6 +110,21 @@ class Reading:
         """One user by id, with every detail; None when there is none (and not merely none that we may see)."""
         return self._one(by_id(id))
 
+    def row(self, id: str) -> wire.UserRow | None:
+        """One user by id with what we may see of it; None as for `user`."""
+        return self._row(by_id(id))
+
+    def with_email(self, email: str) -> list[WholeUser]:
+        """Everybody who has this address, whatever its case."""
+        parameters = {"locator": wire.by_email(email), "fields": f"count,user({wire.USER_FIELDS})"}
+        try:
+            reply = self._rest.get("app/rest/users", parameters)
+        except Missing:
+            self._check_sight()
+            return []
+        found = [WholeUser(row, self.name) for row in wire.read(wire.Users, reply).user]
+        return [user for user in found if user.email.casefold() == email.casefold()]
+
     def named(self, username: str) -> WholeUser | None:
         """The user of that name, whatever its case."""
         found = self._one(by_username(username))
@@ -118,12 +133,16 @@ class Reading:
         return found
 
     def _one(self, path: str) -> WholeUser | None:
+        row = self._row(path)
+        return None if row is None else WholeUser(row, self.name)
+
+    def _row(self, path: str) -> wire.UserRow | None:
         try:
             reply = self._rest.get(path, {"fields": wire.USER_FIELDS})
         except Missing:
             self._check_sight()
             return None
-        return WholeUser(wire.read(wire.UserRow, reply), self.name)
+        return wire.read(wire.UserRow, reply)
 
     def _check_sight(self) -> None:
         """TeamCity answers 404 for a user it hides as for one it lacks; whoever may list users is told the truth."""
@@ -134,6 +153,12 @@ class Reading:
         """The names of a user's access tokens."""
         reply = self._rest.get(f"{by_id(id)}/tokens", {"fields": "token(name)"})
         return tuple(sorted(token.name for token in wire.read(wire.Tokens, reply).token))
+
+    def shown_tokens(self, id: str) -> list[wire.Token] | None:
+        """A user's access tokens with their ends; None where our rights do not show them."""
+        fields = {"fields": "token(name,expirationTime)"}
+        reply = self._rest.get(f"{by_id(id)}/tokens", fields, accept=(403,))
+        return None if reply.status == 403 else wire.read(wire.Tokens, reply).token
 
     def group_exists(self, key: str) -> bool:
         try:

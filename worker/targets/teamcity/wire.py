@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -192,7 +193,10 @@ class AuthSettings(_Answer):
 
 
 class Token(_Answer):
+    """`expirationTime` is absent for one that never ends."""
+
     name: str
+    expirationTime: str | None = None
 
 
 class Tokens(_Answer):
@@ -252,6 +256,21 @@ def by_username(username: str) -> str:
     """Matched whatever the case. Coded, because a name may hold what a locator would take for its own."""
     coded = base64.urlsafe_b64encode(username.encode()).decode().rstrip("=")
     return f"app/rest/users/{segment(f'username:($base64:{coded})')}"
+
+
+def by_email(email: str) -> str:
+    """A locator of every user with this address, whatever its case: addresses are not unique."""
+    coded = base64.urlsafe_b64encode(email.encode()).decode().rstrip("=")
+    value = email if re.fullmatch(r"[\w.+@-]+", email) else f"($base64:{coded})"
+    return f"email:(value:{value},matchType:equals,ignoreCase:true)"
+
+
+def moment(text: str | None) -> dt.datetime | None:
+    """A time as TeamCity writes it, 20270101T000000+0000; None where it is absent or in another form."""
+    try:
+        return dt.datetime.strptime(text or "", "%Y%m%dT%H%M%S%z")
+    except ValueError:
+        return None
 
 
 _SUMMARY = re.compile(r"^(Responding with error|Error has occurred)[^\n]*\n?")
