@@ -31,7 +31,8 @@ class Rig:
 
     `accounts` reads the sandbox's own state, as accounts with their direct entitlements; `remove` deletes an account by
     hand. `held` and `free` are entitlements that `somebody` has, and could be given. `unseen` are verbs whose effect
-    the vendor does not show. `mutating` is a fault's glob for calls that change something.
+    the vendor does not show. `plant` gives `somebody` one of everything that a deep look finds. `mutating` is a fault's
+    glob for calls that change something.
     """
 
     sandbox: SandboxServer
@@ -46,6 +47,7 @@ class Rig:
     newcomer: Account
     accounts: Callable[[], dict[str, Account]]
     remove: Callable[[str], None]
+    plant: Callable[[], None] = lambda: None
     unseen: frozenset[str] = frozenset()
     mutating: str = "[PD]*"
     opened: list[Target] = field(default_factory=list)
@@ -153,6 +155,16 @@ def make(rig: Rig, target: Target, steps: Sequence[Step]) -> list[Made]:
             if not made.again:
                 break
     return results
+
+
+def deep(rig: Rig, target: Target) -> tuple[Account, list[Task]]:
+    """The account with everything that lets its owner in, and the tasks that take all of it but roles and groups."""
+    rig.plant()
+    account = target.belongings(rig.somebody).account
+    assert account is not None
+    doors = sorted(e for e in account.entitlements if e.kind not in ("role", "group"))
+    assert doors
+    return account, [Task(f"t{n}", Operation.REVOKE, door) for n, door in enumerate(doors)]
 
 
 def struck(rig: Rig, kind: str, **how: object) -> Fault:
@@ -417,3 +429,142 @@ class TargetContract:
             target.apply(step)
         assert fault.fired
         assert rig.sandbox.log == []
+
+    # --- the deep look ---
+
+    def test_belongings_are_the_account_and_more_and_each_has_words(self, rig: Rig) -> None:
+        target = rig.target()
+        rig.plant()
+        seen = target.belongings(rig.somebody)
+        account = target.account(rig.somebody)
+        assert seen.account is not None
+        assert account is not None
+        rights = frozenset(e for e in seen.account.entitlements if e.kind in ("role", "group"))
+        assert replace(seen.account, entitlements=rights) == account
+        assert rights < seen.account.entitlements
+        assert {e.key for e in seen.account.entitlements} | seen.kept.keys() == seen.labels.keys()
+        assert seen.until.keys() <= seen.labels.keys()
+        assert all(words.strip() for words in (*seen.labels.values(), *seen.kept.values()))
+        assert not {e.key for e in seen.account.entitlements} & seen.kept.keys()
+        assert rig.sandbox.log == []
+
+    def test_a_key_leads_back_to_what_it_is_of(self, rig: Rig) -> None:
+        account, _ = deep(rig, rig.target())
+        assert {Entitlement.parse(e.key) for e in account.entitlements} == account.entitlements
+
+    def test_nobody_has_belongings_who_is_gone(self, rig: Rig) -> None:
+        target = rig.target()
+        rig.remove(rig.somebody)
+        assert target.belongings(rig.somebody).account is None
+
+    def test_every_door_is_shut_by_a_step_of_its_own_and_then_not_seen_again(self, rig: Rig) -> None:
+        target = rig.target()
+        account, tasks = deep(rig, target)
+        steps = target.steps(account, tasks)
+        assert sorted(id for step in steps for id in step.tasks) == sorted(t.id for t in tasks)
+        assert all(account.id in step.sentence for step in steps)
+        make(rig, target, steps)
+        seen = target.belongings(rig.somebody)
+        assert seen.account is not None
+        blind = {unseen.key for unseen in seen.unseen if unseen.key}
+        assert {e.key for e in seen.account.entitlements if e.kind not in ("role", "group")} == blind
+        changes = len(rig.sandbox.log)
+        again = make(rig, target, [step for step in steps if step.verb not in rig.unseen])
+        assert {made.outcome for made in again} == {Outcome.ALREADY_SO}
+        assert len(rig.sandbox.log) == changes
+
+    @pytest.mark.parametrize("kind", ["drop", "drop-after"])
+    def test_a_door_whose_answer_was_lost_is_looked_at_again(self, rig: Rig, kind: str) -> None:
+        target = rig.target()
+        account, tasks = deep(rig, target)
+        for step in target.steps(account, tasks):
+            if step.verb in rig.unseen:
+                continue
+            fault = struck(rig, kind)
+            with pytest.raises(Unknown):
+                target.apply(step)
+            assert fault.fired
+            wanted = Outcome.FOUND_APPLIED if kind == "drop-after" else Outcome.FOUND_NOT_APPLIED
+            assert target.settled(step).outcome is wanted, step.sentence
+            rig.sandbox.faults.clear()
+            target.apply(step)
+            assert target.settled(step).outcome is Outcome.FOUND_APPLIED, step.sentence
+
+    @pytest.mark.parametrize("nth", range(6))
+    def test_no_read_that_fails_around_a_door_hides_that_it_was_shut(self, rig: Rig, nth: int) -> None:
+        target = rig.target()
+        account, tasks = deep(rig, target)
+        for step in target.steps(account, tasks):
+            changes = len(rig.sandbox.log)
+            fault = rig.sandbox.break_("GET *", "status", status=403, skip=nth)
+            try:
+                target.apply(step)
+            except Unknown:
+                assert fault.fired
+            except TrueupError:
+                assert fault.fired
+                assert len(rig.sandbox.log) == changes, step.sentence
+            rig.sandbox.faults.clear()
+
+    def test_what_our_rights_do_not_show_is_never_nothing(self, rig: Rig) -> None:
+        """Whichever read is forbidden: the look says so, or it is none."""
+        target = rig.target()
+        rig.plant()
+        rig.sandbox.reads.clear()
+        whole = target.belongings(rig.somebody)
+        paths = [path for path, count in rig.sandbox.reads.items() if count]
+        assert len(paths) > 1
+        for path in paths:
+            fault = rig.sandbox.break_(f"GET {path}", "status", status=403)
+            try:
+                seen = target.belongings(rig.somebody)
+            except Denied:
+                pass
+            else:
+                said = set(seen.unseen) - set(whole.unseen)
+                assert said, path
+                assert all(unseen.hands for unseen in said), path
+            assert fault.fired, path
+            rig.sandbox.faults.clear()
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param({"kind": "status", "status": 429, "headers": {"Retry-After": "0"}}, id="throttled"),
+            pytest.param({"kind": "html"}, id="a login page"),
+            pytest.param({"kind": "truncate"}, id="cut in half"),
+            pytest.param({"kind": "misshapen"}, id="another shape"),
+        ],
+    )
+    def test_no_part_of_a_look_that_fails_passes_for_an_empty_one(self, rig: Rig, fault: dict[str, object]) -> None:
+        target = rig.target()
+        rig.plant()
+        rig.sandbox.reads.clear()
+        target.belongings(rig.somebody)
+        for path in [path for path, count in rig.sandbox.reads.items() if count]:
+            broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
+            with pytest.raises(TrueupError):
+                target.belongings(rig.somebody)
+            assert broken.fired, path
+            rig.sandbox.faults.clear()
+
+    def test_our_own_doors_are_never_shut(self, rig: Rig) -> None:
+        target = rig.target()
+        account, tasks = deep(rig, target)
+        for step in target.steps(replace(account, id=rig.own), tasks):
+            with pytest.raises(Refused):
+                target.apply(step)
+        assert rig.sandbox.log == []
+        own = target.belongings(rig.own).account
+        assert own is not None
+        assert all(target.manual(own, task) for task in tasks)
+
+    def test_an_account_is_found_by_its_login_whatever_the_case(self, rig: Rig) -> None:
+        target = rig.target()
+        account = target.account(rig.somebody)
+        assert account is not None
+        for spelt in (account.login.upper(), account.login.lower()):
+            assert [a.id for a in target.accounts_of({"login": spelt})] == [rig.somebody]
+            assert rig.somebody in [a.id for a in target.accounts_of({"login": "", "email": account.email.upper()})]
+        assert target.accounts_of({"login": "nobody@acme.example", "email": "nobody@acme.example"}) == []
+        assert target.accounts_of({"login": "", "email": " "}) == []

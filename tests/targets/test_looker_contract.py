@@ -6,11 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.targets.looker_company import ANN, expected, group, impatient, newcomer, role, sandbox, stage
+from tests.targets.looker_company import ANN, BOB, expected, group, impatient, newcomer, role, sandbox, stage
 from tests.targets.target_contract import OPERATIONS, Rig, TargetContract
 from worker.sandbox.looker import LookerSandbox
 
 __all__ = ["sandbox", "stage"]  # fixtures
+
+
+def plant(sandbox: LookerSandbox) -> None:
+    """One of everything that lets Ann in; older releases let administrators see and end keys."""
+    sandbox.keys_closed = False
+    sandbox.add_session(ANN)
+    sandbox.add_key(ANN)
+    sandbox.add_app("Sheets", ANN, BOB)
+    sandbox.add_link(ANN, "saml")
 
 
 class TestLooker(TargetContract):
@@ -31,6 +40,7 @@ class TestLooker(TargetContract):
             newcomer=newcomer(role("3"), group("11")),
             accounts=lambda: expected(sandbox),
             remove=sandbox.delete_user,
+            plant=lambda: plant(sandbox),
         )
         yield rig
         rig.close()

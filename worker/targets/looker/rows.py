@@ -253,7 +253,6 @@ GROUP_FIELDS = ",".join(GroupRow.model_fields)
 GROUP_TREE_FIELDS = ",".join(GroupTreeRow.model_fields)
 DEEP_USER_FIELDS = ",".join(DeepUserRow.model_fields)
 SCHEDULE_FIELDS = ",".join(ScheduleRow.model_fields)
-ALERT_FIELDS = ",".join(AlertRow.model_fields)
 DASHBOARD_FIELDS = "id,title,user_id,folder"
 LOOK_FIELDS = "id,title,user_id,folder,public"
 
