@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from worker.errors import TrueupError
+from worker.sandbox.furnishing import furnish
 from worker.sandbox.seed import company
 from worker.sandbox.world import World, announcement
 
@@ -29,6 +30,8 @@ def main() -> int:
 
 def _serve(asked: argparse.Namespace, stop: threading.Event) -> None:
     world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule))
+    if asked.furnished:
+        furnish(world)
     with world.serve([asked.port + n if asked.port else 0 for n in range(3)]):
         if asked.policy_out:
             asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
@@ -52,6 +55,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--policy-out", type=Path, help="write a whole trueup.yaml for these servers to this file")
     parser.add_argument("--mode", default="observe", help="the mode that goes into that file")
     parser.add_argument("--broken-rule", action="store_true", help="add a rule whose group does not exist")
+    parser.add_argument(
+        "--furnished", action="store_true", help="give everybody sessions, keys, schedules and the like"
+    )
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started this")
     return parser
 

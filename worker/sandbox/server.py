@@ -74,6 +74,10 @@ class Exchange:
     faulted: str = ""
 
 
+class VendorRefusal(Exception):
+    """A vendor's no, by its own rules; the servers' own kinds of it say with which status."""
+
+
 class SandboxServer:
     """Base of the vendor sandboxes: a subclass gives `name`, `routes()` and `state()`.
 
@@ -112,6 +116,8 @@ class SandboxServer:
             Route("/_sandbox/log", self._show_log),
             Route("/_sandbox/reads", self._show_reads),
             Route("/_sandbox/faults", self._set_fault, methods=["GET", "POST", "DELETE"]),
+            Route("/_sandbox/hand", self._by_hand, methods=["POST"]),
+            Route("/_sandbox/switches", self._switch, methods=["POST"]),
         ]
         return _Recorder(self, Starlette(routes=[*control, *self.routes()]))
 
@@ -138,6 +144,27 @@ class SandboxServer:
         if request.method == "POST":
             self.faults.append(Fault(**await request.json()))
         return _json([asdict(fault) for fault in self.faults])
+
+    async def _by_hand(self, request: Request) -> Response:
+        """An edit by hand from another process: {"do": a method of the server's own, "with": its arguments, "named":
+        those that have names}."""
+        asked = await request.json()
+        edit = vars(type(self)).get(asked["do"])
+        if asked["do"].startswith("_") or not callable(edit):
+            return _json({"message": f"{self.name} has nothing to do by hand that is called so"}, 404)
+        try:
+            return _json(edit(self, *asked.get("with", ()), **asked.get("named", {})))
+        except (KeyError, TypeError, ValueError, VendorRefusal) as error:
+            return _json({"message": str(error)}, 409)
+
+    async def _switch(self, request: Request) -> Response:
+        """Turns switches: their names with their new values."""
+        asked = await request.json()
+        if unknown := [name for name in asked if name.startswith("_") or not hasattr(self, name)]:
+            return _json({"message": f"{self.name} has no switch {', '.join(unknown)}"}, 404)
+        for name, value in asked.items():
+            setattr(self, name, frozenset(value) if isinstance(getattr(self, name), frozenset) else value)
+        return _json(asked)
 
     def serve(self, port: int = 0, certificate: tuple[str, str] | None = None) -> Served:
         """Serve on 127.0.0.1 in a thread; use as a context manager. `certificate` is (certificate file, key file)."""

@@ -131,6 +131,14 @@ class Neighbour:
         """Every fault, with how often it was seen and fired."""
         return self._ask(vendor, "GET", "faults")
 
+    def hand(self, vendor: str, do: str, *given: Any, **named: Any) -> Any:
+        """An edit by hand, by the name of the server's method; returns what that returns."""
+        return self._ask(vendor, "POST", "hand", {"do": do, "with": given, "named": named})
+
+    def switch(self, vendor: str, **switches: Any) -> None:
+        """Turn switches of a server."""
+        self._ask(vendor, "POST", "switches", switches)
+
     def mend(self, vendor: str) -> None:
         self._ask(vendor, "DELETE", "faults")
 
@@ -148,9 +156,10 @@ def announcement(world: World) -> str:
 
 
 @contextmanager
-def serve_next_door(size: int, seed: int = 1) -> Iterator[Neighbour]:
+def serve_next_door(size: int, seed: int = 1, *, furnished: bool = False) -> Iterator[Neighbour]:
     """Start `python -m worker.sandbox` and end it with the block; it also ends by itself when this process does."""
     command = [sys.executable, "-m", "worker.sandbox", "--size", str(size), "--seed", str(seed), "--until-stdin-closes"]
+    command += ["--furnished"] if furnished else []
     root = Path(__file__).parents[2]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as process:
         assert process.stdout

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from worker.sandbox.company import Company
+from worker.sandbox.server import VendorRefusal
 
 ADMIN = "Admin"
 ALL_USERS = "All Users"
 ADMIN_PERMISSIONS = ("access_data", "administer", "explore", "manage_groups", "manage_roles", "see_users", "sudo")
 
 
-class VendorError(Exception):
+class VendorError(VendorRefusal):
     """An answer other than success: HTTP status, message, and (field, code, message) of validation errors."""
 
     def __init__(self, status: int, message: str, errors: Sequence[tuple[str, str, str]] = ()) -> None:

@@ -6,8 +6,10 @@ from http import HTTPStatus
 
 import orjson
 
+from worker.sandbox.server import VendorRefusal
 
-class Problem(Exception):
+
+class Problem(VendorRefusal):
     """A refusal with its HTTP status. `java` is the exception class that the old text form shows."""
 
     def __init__(self, status: int, message: str, java: str = "") -> None:
