@@ -42,12 +42,14 @@ class Ground:
 @dataclass(frozen=True)
 class Verb:
     """`make` gives the id of the account it made ("" when it made none). `find` looks for what a lost call left, where
-    that is another question than whether the step may be made."""
+    that is another question than whether the step may be made; `back` looks after the call, where that takes fewer
+    calls; `finish` does the rest of a step that had begun."""
 
     look: Callable[[Ground, Step], Sight]
     make: Callable[[Ground, Step], tuple[str, Reply]]
     find: Callable[[Ground, Step], Sight] | None = None
     back: Callable[[Ground, Step], Sight] | None = None
+    finish: Callable[[Ground, Step], tuple[str, Reply]] | None = None
 
 
 def text_of(step: Step, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from worker.core.identity import Trait
-from worker.errors import Missing, Refused
+from worker.errors import Missing
 from worker.ports import Step
 from worker.rest import Reply
 from worker.targets.looker import reading, rows
@@ -69,7 +69,7 @@ def _first(read: Read) -> Callable[[Ground, Step], Sight]:
         work = _work(read, ground, step)
         seen = _sight(work, step)
         refusal = seen.refusal or (_changed(work, step) if work else "") or _no_heir(ground, step)
-        return Sight(seen.text, seen.done, refusal, never=untouchable(user, ground.own))
+        return Sight(seen.text, seen.done, refusal, never=untouchable(user, ground.own), begun=seen.begun)
 
     return look
 
@@ -97,35 +97,35 @@ def _no_heir(ground: Ground, step: Step) -> str:
 # --- changing whose it is; destinations are never sent, for what is sent takes the place of all of them
 
 
-def _hand(
-    read: Read, write: Callable[[Ground, str, str | None], tuple[str, Reply]]
-) -> Callable[..., tuple[str, Reply]]:
-    """The owner first; what the vendor turned off meanwhile is turned on in a call of its own."""
-
-    def make(ground: Ground, step: Step) -> tuple[str, Reply]:
-        work, heir = _work(read, ground, step), text_of(step, "heir")
-        if work is None:
-            raise Refused(f"Not done: {step.sentence}. It does not exist any more.")
-        return write(ground, text_of(step, "id"), None if work.owner == heir else heir)
-
-    return make
+def _give_schedule(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_schedule(ground, step, models.WriteScheduledPlan(user_id=text_of(step, "heir")))
 
 
-def _write_schedule(ground: Ground, id: str, heir: str | None) -> tuple[str, Reply]:
-    body = models.WriteScheduledPlan(user_id=heir) if heir else models.WriteScheduledPlan(enabled=True)
-    _, reply = ground.session.write(lambda sdk: sdk.update_scheduled_plan(id, body))
+def _start_schedule(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_schedule(ground, step, models.WriteScheduledPlan(enabled=True))
+
+
+def _write_schedule(ground: Ground, step: Step, body: models.WriteScheduledPlan) -> tuple[str, Reply]:
+    _, reply = ground.session.write(lambda sdk: sdk.update_scheduled_plan(text_of(step, "id"), body))
     return "", reply
 
 
-def _write_alert(ground: Ground, id: str, heir: str | None) -> tuple[str, Reply]:
-    body = models.AlertPatch(owner_id=heir) if heir else models.AlertPatch(is_disabled=False)
-    _, reply = ground.session.write(lambda sdk: sdk.update_alert_field(id, body))
+def _give_alert(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_alert(ground, step, models.AlertPatch(owner_id=text_of(step, "heir")))
+
+
+def _start_alert(ground: Ground, step: Step) -> tuple[str, Reply]:
+    return _write_alert(ground, step, models.AlertPatch(is_disabled=False))
+
+
+def _write_alert(ground: Ground, step: Step, body: models.AlertPatch) -> tuple[str, Reply]:
+    _, reply = ground.session.write(lambda sdk: sdk.update_alert_field(text_of(step, "id"), body))
     return "", reply
 
 
 VERBS: Mapping[str, Verb] = {
     "hand over schedule": Verb(
-        _first(_schedule), _hand(_schedule, _write_schedule), _back(_schedule), _back(_schedule)
+        _first(_schedule), _give_schedule, _back(_schedule), _back(_schedule), finish=_start_schedule
     ),
-    "hand over alert": Verb(_first(_alert), _hand(_alert, _write_alert), _back(_alert), _back(_alert)),
+    "hand over alert": Verb(_first(_alert), _give_alert, _back(_alert), _back(_alert), finish=_start_alert),
 }

@@ -25,8 +25,9 @@ def apply(ground: Ground, step: Step) -> Made:
         return Made(Outcome.ALREADY_SO, "", before.text, before.text, account_id=before.account_id)
     if before.refusal:
         raise Refused(f"Not done: {step.sentence}. {before.refusal}")
+    make = verb.finish if verb.finish and before.begun else verb.make
     try:
-        made, reply = verb.make(ground, step)
+        made, reply = make(ground, step)
     except Rejected as refused:
         return _after_a_no(ground, step, verb, before, refused)
     after = _look_back(ground, replace(step, account_id=made) if made else step, verb)
