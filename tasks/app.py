@@ -28,7 +28,7 @@ from worker.flows.site import Site
 
 BATCH = 20.0  # seconds of work before a task hands the rest to another one
 SETTINGS = Path(os.environ.get("TRUEUP_SETTINGS", "trueup.yaml"))
-_FLOWS = ("tick", "read", "reconcile", "apply", "verify", "retention", "tell")
+_FLOWS = ("tick", "read", "reconcile", "apply", "offboard", "verify", "retention", "tell", "subscribe", "watch")
 
 app: Celery = broker.celery(wiring.redis_url())
 app.conf.update(include=[f"tasks.{flow}" for flow in _FLOWS], **BEAT)

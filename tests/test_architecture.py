@@ -41,6 +41,7 @@ ROOMS = {
     "worker.screen": "screen",
     "worker.console": "console",
     "worker.report": "report",
+    "worker.receipt": "report",
     "worker.cli": "cli",
     "worker.__main__": "cli",
     "tasks": "tasks",

@@ -23,6 +23,7 @@ from worker.flows.site import Nudge
 
 # Where each task goes. Whoever departs waits for nothing else: `leaver` has worker processes of its own.
 QUEUES: Mapping[str, str] = {
+    "offboard": "leaver",
     "apply departures": "leaver",
     "apply": "apply",
     "read": "sync",
@@ -31,6 +32,8 @@ QUEUES: Mapping[str, str] = {
     "verify": "housekeeping",
     "retention": "housekeeping",
     "tell": "housekeeping",
+    "subscribe": "housekeeping",
+    "watch": "housekeeping",
 }
 ORDINARY = ("apply", "sync", "housekeeping")
 LEAVER = ("leaver",)

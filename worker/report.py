@@ -145,6 +145,10 @@ CONCERNS: Mapping[Concern, Words] = {
         "Somebody who may own the account has departed, and Trueup cannot lock it before a human says whose it is:"
         " `trueup link PERSON TARGET ACCOUNT`. Until then it works.",
     ),
+    Concern.RETURNED: Words(
+        "Departed and out once, and an account works again",
+        "Somebody let them in again, or single sign-on made the account anew. Find out who, and lock it first.",
+    ),
     Concern.LINGERING: Words(
         "Departed, and the account still works", "Lock these first; nothing of theirs can be waived."
     ),
@@ -240,14 +244,14 @@ def _grouped(findings: Sequence[Finding]) -> list[tuple[Concern, list[Finding]]]
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("worker"), autoescape=True, undefined=StrictUndefined, finalize=_shown,
+        loader=PackageLoader("worker"), autoescape=True, undefined=StrictUndefined, finalize=shown,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"moment": moment, "age": age, "iso": iso, "counted": counted, "name": name, "typed": _typed}
+    environment.filters |= {"moment": moment, "age": age, "iso": iso, "counted": counted, "name": name, "typed": typed}
     return environment
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """Whatever a template puts out passes here before it is escaped, so that none can forget to quote a name."""
     if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
@@ -255,7 +259,7 @@ def _shown(value: Any) -> Any:
     return quoted(value, LONGEST).join(space) if value.strip() else space[0]
 
 
-def _typed(text: str) -> list[tuple[str, bool]]:
+def typed(text: str) -> list[tuple[str, bool]]:
     """A text in parts, each with whether it is something to type: what stands between backticks."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a lone backtick is somebody's name

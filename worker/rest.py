@@ -24,10 +24,14 @@ from worker.ports import Gauge, Line
 CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
 """The time.monotonic() at which a claim on an account runs out: no call starts that could outlast it."""
 
+CALLS_OVER: ContextVar[float | None] = ContextVar("CALLS_OVER", default=None)
+"""The time.monotonic() by which calls are to be over: their time-outs shrink to what is left of it."""
+
 LANE: ContextVar[str] = ContextVar("LANE", default="")
 """Whose turn calls take: "leaver" while the access of departed people is taken away, "" for everything else."""
 
 CLAIMED_CALL = 20.0  # seconds at most that a call may take while an account is claimed: some fit into one claim
+SHORTEST_CALL = 0.2  # seconds: with less left, a call is not worth starting
 READS = frozenset({"GET", "HEAD"})
 SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer, unpacked; no vendor page comes near it
 PATIENCE = 10  # time-outs that one whole answer may take: each of its pieces may come in time, and it never end
@@ -237,6 +241,9 @@ class Rest:
         timeout = self._timeout if end is None else min(self._timeout, CLAIMED_CALL)
         if end is not None and time.monotonic() + timeout > end:
             raise Unavailable(f"{call} was not started: the claim on the account would run out before its answer.")
+        over = CALLS_OVER.get()
+        if over is not None and (timeout := min(timeout, over - time.monotonic())) < SHORTEST_CALL:
+            raise Unavailable(f"{call} was not started: the time for it was up.")
         return timeout
 
     def _absolute(self, path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,6 +119,19 @@ def _sleep(seconds: float, site: Site, refuse: Callable[[], None]) -> None:
     while (left := end - time.monotonic()) > 0:
         if site.stopped.wait(min(left, LOOK)) or left > LOOK:
             refuse()
+
+
+def tell_workers(nudges: Sequence[Nudge]) -> bool:
+    """Send nudges where a Redis is known; False where there is none, and workers find the work at their next tick."""
+    url = known_redis()
+    if url is None:
+        return False
+    from worker import broker  # Celery takes a while to load
+
+    sender = broker.Broker(broker.celery(url))
+    for nudge in nudges:
+        sender.send(nudge)
+    return True
 
 
 def _count_calls(site: Site, budget: Budget) -> None:

@@ -148,6 +148,12 @@ CASES = {
     "departed, marked too": Case(LINGERING, who=person(Standing.DEPARTED, marked=True)),
     "departed, disabled already": Case(LINGERING[1:], who=DEPARTED, primary=account(DATA, active=False)),
     "departed, nothing left": Case(who=DEPARTED, primary=account(active=False)),
+    "departed, a receipt said that they were out": Case(
+        (drift(K.RETURNED_LEAVER, C.DEPARTED), LINGERING[1]), who=DEPARTED, terrain=replace(TERRAIN, watched={"ana"})
+    ),
+    "departed, a receipt said so of somebody else": Case(
+        LINGERING, who=DEPARTED, terrain=replace(TERRAIN, watched={"ben"})
+    ),
     "departed, no account": Case(who=DEPARTED, primary=None),
     "departed, holds what the policy never named": Case(
         (LINGERING[0], drift(K.EXCESS_ENTITLEMENT, C.DEPARTED, entitlement=CLUB)), who=DEPARTED, primary=account(CLUB)

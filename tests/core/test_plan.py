@@ -33,7 +33,7 @@ CAUSES = {  # the cause that a drift has unless a test says otherwise
     K.MISSING_ACCOUNT: C.DESERVED, K.DISABLED_ACCOUNT: C.DESERVED, K.MISSING_ENTITLEMENT: C.DESERVED,
     K.LINGERING_ACCOUNT: C.DEPARTED, K.SUSPENDED_PERSON: C.SUSPENDED, K.ABSENT_PERSON: C.ABSENT,
     K.STALE_LOGIN: C.SOURCE_CHANGED, K.STALE_PROFILE: C.SOURCE_CHANGED, K.EXCESS_ENTITLEMENT: C.UNDESERVED,
-    K.EXPIRED_ENTITLEMENT: C.EXPIRED,
+    K.EXPIRED_ENTITLEMENT: C.EXPIRED, K.RETURNED_LEAVER: C.DEPARTED,
 }  # fmt: skip
 KEYED = (K.EXCESS_ENTITLEMENT, K.EXPIRED_ENTITLEMENT, K.MISSING_ENTITLEMENT)
 
@@ -66,6 +66,7 @@ OPERATIONS = {
     K.MISSING_ACCOUNT: Op.CREATE, K.DISABLED_ACCOUNT: Op.ENABLE, K.LINGERING_ACCOUNT: Op.DISABLE,
     K.SUSPENDED_PERSON: Op.DISABLE, K.ABSENT_PERSON: Op.DISABLE, K.STALE_LOGIN: Op.UPDATE, K.STALE_PROFILE: Op.UPDATE,
     K.EXCESS_ENTITLEMENT: Op.REVOKE, K.EXPIRED_ENTITLEMENT: Op.REVOKE, K.MISSING_ENTITLEMENT: Op.GRANT,
+    K.RETURNED_LEAVER: Op.DISABLE,
 }  # fmt: skip
 
 
@@ -123,6 +124,18 @@ GATES: Mapping[str, tuple[Drift, Means, Gate]] = {
     "a lock-out of somebody whom the source no longer has": (drift(K.ABSENT_PERSON), means(), Gate.REVIEW),
     "a lock-out of a suspended administrator": (drift(K.SUSPENDED_PERSON), means(ADMIN), Gate.AUTO),
     "a lock-out of a departed administrator": (drift(K.LINGERING_ACCOUNT), means(ADMIN), Gate.AUTO),
+    "a grant to somebody who was held as departed by a human's word": (
+        drift(K.MISSING_ENTITLEMENT), replace(means(), reviewed={"p7"}), Gate.REVIEW,
+    ),
+    "an account to be unlocked of somebody who was held as departed": (
+        drift(K.DISABLED_ACCOUNT), replace(means(), reviewed={"p7"}), Gate.REVIEW,
+    ),
+    "a grant to somebody else than who was held as departed": (
+        drift(K.MISSING_ENTITLEMENT), replace(means(), reviewed={"p8"}), Gate.AUTO,
+    ),
+    "a revoke from somebody who was held as departed": (
+        drift(K.EXCESS_ENTITLEMENT), replace(means(), reviewed={"p7"}), Gate.AUTO,
+    ),
     "a departed person's privileged role": (
         drift(K.EXCESS_ENTITLEMENT, ADMIN, cause=C.DEPARTED), means(gates=CAREFUL), Gate.AUTO,
     ),

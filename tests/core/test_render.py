@@ -53,6 +53,10 @@ SENTENCES = {
         f"disable the account of {ANA} in looker, because they have departed",
         f"{ANA} has departed, but the account in looker still works",
     ),
+    drift(K.RETURNED_LEAVER, C.DEPARTED): (
+        f"disable again the account of {ANA} in looker, because they have departed",
+        f"{ANA} has departed and was out, and an account in looker works again",
+    ),
     drift(K.SUSPENDED_PERSON, C.SUSPENDED): (
         f"disable the account of {ANA} in looker, because they are suspended",
         f"{ANA} is suspended, but the account in looker still works",

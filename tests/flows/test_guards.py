@@ -546,6 +546,7 @@ def test_a_waiver_holds_until_its_day_and_ends_with_a_departure(rig: Rig, hoarde
         rig.world.okta.set_status(rig.okta_id(hoarder), "ACTIVE")
         rig.world.looker.enable(rig.looker_user(hoarder).id)
         rig.world.looker.grant_role(rig.looker_user(hoarder).id, "Analyst")
+        rig.clock.advance(minutes=10)
         passes.sync(site)
         assert "Analyst" not in rig.looker_roles(hoarder), "who comes back has no waiver any more"
 

@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from tests.flows.rig import Rig
 from worker.core.guardrails import State
 from worker.errors import Refused, TrueupError
-from worker.flows import jobs, notices, passes, trail
+from worker.flows import jobs, leaving, notices, offboarding, passes, trail
 from worker.flows.apply import work
 from worker.flows.site import Nudge, Site
 from worker.store import jobs as slots
@@ -89,6 +89,7 @@ _TASKS = {
     jobs.RECONCILE: jobs.plan,
     jobs.APPLY: lambda site, run: work(site, uuid.UUID(run), _never),
     jobs.DEPARTURES: lambda site, run: work(site, uuid.UUID(run), _never, departed_only=True),
+    leaving.OFFBOARD: lambda site, id, *target: offboarding.work(site, uuid.UUID(id), *target),
     jobs.VERIFY: lambda site, job: jobs.go_on(site, job, lambda progress: trail.verify_on(site, progress)),
     jobs.RETENTION: lambda site, job: jobs.go_on(site, job, lambda _: None),
     jobs.TELL: _told,

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from worker.cli import passes, people, record, rehearse, review, servers, setup
+from worker.cli import leavers, passes, people, record, rehearse, review, servers, setup
 from worker.cli.options import show_help
 from worker.errors import TrueupError
 from worker.screen import Screen
@@ -40,7 +40,7 @@ def _alone(
     show_help(ctx)
 
 
-for commands in (setup.app, passes.app, people.app, rehearse.app, servers.app):
+for commands in (setup.app, passes.app, people.app, leavers.app, rehearse.app, servers.app):
     app.add_typer(commands)
 app.add_typer(review.app, name="review")
 app.add_typer(record.report_app, name="report")

@@ -17,6 +17,7 @@ class DriftKind(StrEnum):
     MISSING_ACCOUNT = "missing account"
     DISABLED_ACCOUNT = "disabled account of an active person"
     LINGERING_ACCOUNT = "lingering account of a departed person"
+    RETURNED_LEAVER = "account of a leaver who was out"
     SUSPENDED_PERSON = "active account of a suspended person"
     ABSENT_PERSON = "account of a person the source no longer has"
     STALE_LOGIN = "stale login"
@@ -82,6 +83,7 @@ class Terrain:
     left_policy: Collection[Entitlement] = frozenset()
     suspended_means_disabled: bool = True
     bystanders: Collection[str] = field(default_factory=frozenset)  # account ids that are never touched
+    watched: Collection[str] = field(default_factory=frozenset)  # ids of people whose receipt, before this, said "out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,9 @@ def desired_account(deserts: Deserts, catalogue: Catalogue) -> Account:
 
 def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Drift]:
     if account.active:
-        yield _of(DriftKind.LINGERING_ACCOUNT, Cause.DEPARTED, person, account, terrain)
+        back = person.id in terrain.watched
+        kind = DriftKind.RETURNED_LEAVER if back else DriftKind.LINGERING_ACCOUNT
+        yield _of(kind, Cause.DEPARTED, person, account, terrain)
     for entitlement in sorted(account.entitlements):
         item = terrain.catalogue.item(entitlement.kind, entitlement.id)
         if item is None or not item.closed:  # what cannot be revoked (All Users) is no finding for ever

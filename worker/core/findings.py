@@ -16,6 +16,7 @@ class Concern(StrEnum):
     """What a finding is about, the most urgent first."""
 
     DISPUTED_LEAVER = "departed and disputed"
+    RETURNED = "account of a leaver who was out"
     LINGERING = "account of a departed person"
     LEAVER_ACCESS = "access of a departed person"
     SUSPENDED = "account of a suspended person"
@@ -136,7 +137,7 @@ class Finding:
 
     @property
     def urgent(self) -> bool:
-        return self.concern in (Concern.DISPUTED_LEAVER, Concern.LINGERING)
+        return self.concern in (Concern.DISPUTED_LEAVER, Concern.RETURNED, Concern.LINGERING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,7 @@ class DriftReport:
 
 _CONCERNS: Mapping[DriftKind, Concern] = {
     DriftKind.LINGERING_ACCOUNT: Concern.LINGERING,
+    DriftKind.RETURNED_LEAVER: Concern.RETURNED,
     DriftKind.SUSPENDED_PERSON: Concern.SUSPENDED,
     DriftKind.ABSENT_PERSON: Concern.ABSENT,
     DriftKind.ORPHAN: Concern.ORPHAN,

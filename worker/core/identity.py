@@ -53,6 +53,7 @@ class Person:
     """One human over one or more identities; `id` is ours. `groups` are (source, group id).
 
     `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified).
+    `forced`: a human has said that they have departed, and that holds whatever the sources say.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Person:
     groups: frozenset[tuple[str, str]] = frozenset()
     unsure: str = ""
     departure_marked: bool = False
+    forced: bool = False
 
     def attribute(self, name: str) -> str | tuple[str, ...] | None:
         """The first identity, in the declared order of sources, that has the attribute decides."""

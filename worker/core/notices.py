@@ -17,6 +17,9 @@ class NoticeKind(StrEnum):
 
     CHAIN_BROKEN = "chain broken"
     DATABASE_RESTORED = "database restored"
+    LEAVER_BACK = "leaver back"
+    LEAVER_WAITS = "leaver waits"
+    LEAVER_PARTIAL = "leaver partial"
     CHANGE_FAILED = "change failed"
     READ_REFUSED = "read refused"
     JOB_OVERDUE = "job overdue"
@@ -43,6 +46,9 @@ class Message:
 _WORDS: Mapping[NoticeKind, tuple[str, str, str]] = {
     NoticeKind.CHAIN_BROKEN: ("broken chain", "broken chains", "trueup audit verify"),
     NoticeKind.DATABASE_RESTORED: ("restored database", "restored databases", "trueup check"),
+    NoticeKind.LEAVER_BACK: ("leaver who is back", "leavers who are back", "trueup receipt PERSON"),
+    NoticeKind.LEAVER_WAITS: ("leaver who waits for a human", "leavers who wait for a human", "trueup review list"),
+    NoticeKind.LEAVER_PARTIAL: ("leaver with something left", "leavers with something left", "trueup receipt PERSON"),
     NoticeKind.CHANGE_FAILED: ("failed change", "failed changes", "trueup audit list --kind 'step ended'"),
     NoticeKind.READ_REFUSED: ("refused read", "refused reads", "trueup check"),
     NoticeKind.JOB_OVERDUE: ("overdue job", "overdue jobs", "the page /readyz"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -25,6 +25,8 @@ class Operation(StrEnum):
 
 TAKING = frozenset({Operation.DISABLE, Operation.REVOKE})
 """Operations that leave somebody with less; every guard against a wrong read concerns these."""
+GIVING = frozenset({Operation.GRANT, Operation.CREATE, Operation.ENABLE})
+"""Operations that leave somebody with more."""
 
 
 class Gate(StrEnum):
@@ -41,6 +43,7 @@ CURES: Mapping[DriftKind, Operation] = {
     DriftKind.MISSING_ACCOUNT: Operation.CREATE,
     DriftKind.DISABLED_ACCOUNT: Operation.ENABLE,
     DriftKind.LINGERING_ACCOUNT: Operation.DISABLE,
+    DriftKind.RETURNED_LEAVER: Operation.DISABLE,
     DriftKind.SUSPENDED_PERSON: Operation.DISABLE,
     DriftKind.ABSENT_PERSON: Operation.DISABLE,
     DriftKind.STALE_LOGIN: Operation.UPDATE,
@@ -118,6 +121,7 @@ class Means:
     declared_privileged: frozenset[str] = frozenset()  # entitlement keys
     hands: Callable[[Change], Sequence[str]] = lambda _: ()
     creations: Mapping[str, Account] = field(default_factory=dict)
+    reviewed: Collection[str] = frozenset()  # ids of people whom nothing is given without a human's word
 
 
 def make_plan(drifts: Iterable[Drift], means: Means) -> Plan:
@@ -152,9 +156,10 @@ def _change(drift: Drift, operation: Operation, means: Means) -> Change:
     entitlements = tuple(sorted(e.key for e in creation.entitlements)) if creation else ()
     privileged = _privileged(drift, operation, entitlements, means)
     before, after = _before_after(drift, operation, entitlements)
-    change = Change(
-        drift, operation, means.gates.of(drift, operation, privileged), privileged, before, after, (), entitlements
-    )
+    gate = means.gates.of(drift, operation, privileged)
+    if operation in GIVING and drift.person_id in means.reviewed:
+        gate = max(gate, Gate.REVIEW, key=_STRICTNESS.index)
+    change = Change(drift, operation, gate, privileged, before, after, (), entitlements)
     hands = tuple(means.hands(change))
     if not hands:
         return change

@@ -37,7 +37,7 @@ def gather(site: Site, uncertified: Collection[str] = ()) -> Crowd:
                     continue
                 one = replace(one, identities=(absent[one.id],))
             unread = [i.source for i in one.identities if i.source in uncertified]
-            if unread:
+            if unread and not one.forced:  # a human's word rests on no read
                 one = replace(one, unsure=f"{', '.join(unread)} could not be read whole")
             everybody[one.id] = one
     return Crowd(everybody, groups)

@@ -60,10 +60,13 @@ class Applied:
 
 
 class AccountWork:
-    """The open changes of one account, made under one claim."""
+    """The open changes of one account, made under one claim. `seen` is the account as the plan saw it, where that was
+    not in the mirror."""
 
-    def __init__(self, site: Site, run: Run, changes: Sequence[ChangeRow], applied: Applied) -> None:
-        self._site, self._run, self._applied = site, run, applied
+    def __init__(
+        self, site: Site, run: Run, changes: Sequence[ChangeRow], applied: Applied, seen: Account | None = None
+    ) -> None:
+        self._site, self._run, self._applied, self._seen = site, run, applied, seen
         self._changes = {str(c.id): c for c in changes}
         first = changes[0]
         self._person_id = str(first.person_id) if first.person_id else ""
@@ -131,6 +134,8 @@ class AccountWork:
 
     def _account(self) -> Account:
         """As the plan saw it; for a create, as it should become."""
+        if self._seen is not None:
+            return self._seen
         if self._account_id:
             with self._site.begin() as session:
                 found = mirror.account_rows_of(session, self._run.target, [self._account_id])
@@ -270,24 +275,8 @@ class AccountWork:
         ))  # fmt: skip
 
     def _call(self, step: Step, step_id: uuid.UUID) -> Made:
-        """The one place where a target is changed, and what each kind of error means for the record."""
-        stop: TrueupError | None = None
-        token = CALLS_END.set(self._held.ends)
-        try:
-            with logs.bound(run=self._run.id, step=step_id, change=" ".join(step.tasks)):
-                made = self._target.apply(step)
-        except Unknown as error:
-            made = Made(Outcome.UNKNOWN, str(error))
-        except (Misshapen, Misconfigured) as error:  # its read-back may have been the call that met a gateway
-            made = Made(Outcome.UNKNOWN, str(error))
-        except Rejected as error:
-            made = Made(Outcome.FAILED, str(error))
-        except Refused as error:
-            made = Made(Outcome.REFUSED, str(error))
-        except (Unavailable, Denied) as error:  # nothing happened
-            made, stop = Made(Outcome.REFUSED if isinstance(error, Paused) else Outcome.FAILED, str(error)), error
-        finally:
-            CALLS_END.reset(token)
+        with logs.bound(run=self._run.id, step=step_id, change=" ".join(step.tasks)):
+            made, stop = make(self._target, step, self._held)
         with self._site.begin() as session:
             self._conclude(session, step_id, made, nothing_happened=stop is not None)
         if made.outcome is Outcome.UNKNOWN:
@@ -310,7 +299,7 @@ class AccountWork:
 
     def _conclude(self, session: Session, step_id: uuid.UUID, made: Made, *, nothing_happened: bool = False) -> None:
         leases.still_ours(session, self._held)
-        _record_outcome(self._site, session, step_id, made, nothing_happened=nothing_happened)
+        record_outcome(self._site, session, step_id, made, nothing_happened=nothing_happened)
         if made.account_id and not self._account_id:
             self._account_id = made.account_id
 
@@ -340,6 +329,26 @@ class AccountWork:
             episodes.close(session, [self._changes[id].episode_id for id in change_ids], self._site.now())
 
 
+def make(target: Target, step: Step, held: Held) -> tuple[Made, TrueupError | None]:
+    """The one place where a target is changed, and what each kind of error means for the record; beside it the error
+    that nobody goes on after."""
+    token = CALLS_END.set(held.ends)
+    try:
+        return target.apply(step), None
+    except Unknown as error:
+        return Made(Outcome.UNKNOWN, str(error)), None
+    except (Misshapen, Misconfigured) as error:  # its read-back may have been the call that met a gateway
+        return Made(Outcome.UNKNOWN, str(error)), None
+    except Rejected as error:
+        return Made(Outcome.FAILED, str(error)), None
+    except Refused as error:
+        return Made(Outcome.REFUSED, str(error)), None
+    except (Unavailable, Denied) as error:  # nothing happened
+        return Made(Outcome.REFUSED if isinstance(error, Paused) else Outcome.FAILED, str(error)), error
+    finally:
+        CALLS_END.reset(token)
+
+
 def is_urgent(change: ChangeRow) -> bool:
     """Whether it takes from somebody who has departed, which waits for no window."""
     return change.cause == Cause.DEPARTED.name and change.operation in TAKING
@@ -349,7 +358,7 @@ def _tally(change: ChangeRow) -> Tally | None:
     return counts_as(Operation(change.operation), Cause[change.cause], change.privileged)
 
 
-def _record_outcome(
+def record_outcome(
     site: Site, session: Session, step_id: uuid.UUID, made: Made, *, nothing_happened: bool = False
 ) -> None:
     """The step's end in the table and in the trail; an account that it created belongs to its person from now on."""
@@ -372,13 +381,17 @@ def settle_account(site: Site, name: str, subject: str, held: Held, live: uuid.U
     """Re-read what became of the account's steps whose outcome is not known. Changes of the run `live`, which goes on,
     stay open; any other is left to the next comparison, which tells whether the whole of it came about."""
     with site.begin() as session:
-        rows = [r for r in runs.unsettled(session, name) if subject in (r.account_id, f"person {r.person_id}")]
+        rows = [
+            r
+            for r in runs.unsettled(session, name)
+            if subject in (r.account_id, f"person {r.person_id}") and r.change_ids  # of heirlooms: see bequest
+        ]
     told = []
     for row in rows:
         made = site.targets[name].settled(runs.as_step(row))
         with site.begin() as session:
             leases.still_ours(session, held)
-            _record_outcome(site, session, row.id, made)
+            record_outcome(site, session, row.id, made)
             if row.run_id != live or subject != row.account_id:  # a create is not begun twice
                 runs.set_states(session, row.change_ids, INTERRUPTED)
         told.append(f"{row.sentence}: {made.outcome.value}")

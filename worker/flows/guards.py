@@ -76,12 +76,13 @@ def circumstances(
         administrators=administrators,
         bystanders=bystanding,
         day=runs.recent_effects(session, target, site.now()),
-        no_taking=_no_taking(site, session, target),
+        no_taking=without_baseline(site, session, target),
         label=lambda key: catalogue.label(Entitlement.parse(key)),
     )
 
 
-def _no_taking(site: Site, session: Session, target: str) -> str:
+def without_baseline(site: Site, session: Session, target: str) -> str:
+    """Why nothing may be taken away in a target at all ("" when it may)."""
     without = [c for c in (*site.sources, target) if installations.baseline(session, c) is None]
     if not without:
         return ""

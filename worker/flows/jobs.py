@@ -19,18 +19,22 @@ from worker.flows import guards, reading
 from worker.flows.apply import settle
 from worker.flows.crowd import gather
 from worker.flows.effects import is_urgent
+from worker.flows.leaving import OFFBOARD
 from worker.flows.reconcile import reconcile
 from worker.flows.site import Nudge, Site
 from worker.settings.schedule import Job, jobs, zone_of
 from worker.store import jobs as slots
 from worker.store import leases, mirror, parts, runs
+from worker.store.offboardings import hands as leaving
 from worker.store.tables import JobRow, Run
 
 READ, RECONCILE, APPLY, DEPARTURES = "read", "reconcile", "apply", "apply departures"
-VERIFY, RETENTION, TELL = "verify", "retention", "tell"
+VERIFY, RETENTION, TELL, SUBSCRIBE = "verify", "retention", "tell", "subscribe"
+WATCH = "watch"
 TASKS: Mapping[str, str] = {
     "pull": READ, "observe": READ, "reconcile": RECONCILE, "end temporary access": RECONCILE,
-    "verify": VERIFY, "retention": RETENTION, "tell": TELL,
+    "verify": VERIFY, "retention": RETENTION, "tell": TELL, "subscribe": SUBSCRIBE,
+    "watch": WATCH,
 }  # fmt: skip
 _REASONS: Mapping[str, str] = {"reconcile": "schedule", "end temporary access": "temporary access may have ended"}
 
@@ -55,7 +59,7 @@ def tick(site: Site) -> list[Nudge]:
         known: Mapping[str, Job] = {one.name: one for one in scheduled}
         rows = slots.unfinished(session)
         clock = slots.database_clock(session)
-        nudges = []
+        nudges = [Nudge(OFFBOARD, (str(id), *([target] if target else []))) for id, target in leaving(session, now)]
         changing: dict[str, dt.datetime] = {}  # target -> since when
         for run in runs.applying(session):
             if run.target in site.targets and (run.not_before is None or run.not_before <= now):

@@ -18,7 +18,7 @@ from worker.core.plan import TAKING
 from worker.core.render import counted
 from worker.core.windows import Closed
 from worker.errors import Misconfigured, Paused, Refused, TrueupError
-from worker.flows import guards, home
+from worker.flows import guards, home, offboarding
 from worker.flows.apply import apply, settle
 from worker.flows.crowd import gather
 from worker.flows.effects import Applied
@@ -43,6 +43,7 @@ class Outlook:
     settled: list[str] = field(default_factory=list)
     restored: str = ""  # why the books must be taken for restored, so that nothing is applied
     closed: dict[str, Closed] = field(default_factory=dict)  # targets that may not be changed now
+    leavers: list[str] = field(default_factory=list)  # what stood in the way of offboardings
 
     def waits(self) -> dict[str, str]:
         """By target, what waits for its window or the end of a freeze: `3 changes wait for the window of looker`."""
@@ -62,7 +63,9 @@ class Outlook:
     def troubles(self) -> list[str]:
         """What went wrong while applying, and what nothing is applied for."""
         away = [f"{self.restored} {home.REMEDY}."] if self.restored else []
-        return away + [t for run in self.applied for t in (*run.problems, *([run.stopped] if run.stopped else []))]
+        return [*away, *self.leavers] + [
+            t for run in self.applied for t in (*run.problems, *([run.stopped] if run.stopped else []))
+        ]
 
     def open_changes(self) -> int:
         """Changes to apply or to decide about. What was applied is no longer one."""
@@ -156,6 +159,8 @@ def _read_all(site: Site, outlook: Outlook) -> None:
 def sync(site: Site, reason: str = "sync") -> Outlook:
     """Plan, and make every change whose gate is open."""
     outlook = plan(site, reason)
+    if not outlook.restored:
+        outlook.leavers = offboarding.work_due(site)  # before the rest: what they hand over stops with the lock-out
     _apply_all(site, outlook, None)
     return outlook
 

@@ -19,9 +19,10 @@ from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
 from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
 from worker.flows import certificate, departures, home
+from worker.flows.recognising import recognise
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
-from worker.store import installations, leases, mirror, notices, parts, people
+from worker.store import leases, mirror, notices, parts, people
 from worker.store.parts import Claim
 
 READERS = 4  # parts that a read in a terminal does at the same time
@@ -98,15 +99,6 @@ def begin(site: Site, name: str) -> uuid.UUID:
         parts.begin(session, snapshot_id, site.owner, _first_parts(site, name))
     site.say(f"{'Reading' if name in site.sources else 'Observing'} {name}")
     return snapshot_id
-
-
-def recognise(site: Site, name: str, connector: Source | Target) -> None:
-    """Pin the installation behind a connector at first use, and refuse another one afterwards."""
-    instance = connector.instance()
-    with site.begin() as session:
-        leases.turn(session, f"read {name}")  # two who meet it for the first time
-        if installations.pin(session, name, instance.id, instance.own_account, site.actor, site.now()):
-            site.record(session, site.event("installation pinned", {"connector": name, "instance": instance.id}))
 
 
 def _first_parts(site: Site, name: str) -> Sequence[Part]:
@@ -283,7 +275,7 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
         if name in site.sources:
             mirror.merge_source(session, claim.snapshot_id, site.now())
             new = people.ensure_people(session, name, site.now())
-            events = departures.remark(site, session, name)
+            events = departures.remark(site, session, name, claim.snapshot_id)
         else:
             mirror.merge_target(session, claim.snapshot_id, site.now())
             events = []

@@ -19,11 +19,22 @@ from worker.core.plan import Change, Means, Operation, Plan, make_plan
 from worker.core.policy import CompiledPolicy, compile_policy
 from worker.core.render import change_sentence, counted, finding_sentence, person_label
 from worker.errors import Refused
-from worker.flows import guards
+from worker.flows import guards, watch
 from worker.flows.crowd import Crowd
 from worker.flows.site import Site, label_of
 from worker.ports import Target, Task
-from worker.store import decisions, episodes, governed, installations, leases, mirror, notices, people, runs
+from worker.store import (
+    decisions,
+    episodes,
+    governed,
+    installations,
+    leases,
+    mirror,
+    notices,
+    offboardings,
+    people,
+    runs,
+)
 from worker.store.tables import Run
 
 
@@ -70,6 +81,8 @@ class _Pass:
         self._events: list[Event] = []
         self._declared = guards.declared_privileged(site, name, self._catalogue)
         self._snapshots = guards.fresh_snapshots(site, session, name)
+        current = mirror.current_snapshot(session, name)
+        self._read_at = current.started_at if current else self._now
 
     def made(self) -> Reconciled:
         policy = self._policy()
@@ -86,12 +99,22 @@ class _Pass:
         unmeant = guards.unmeant(self._site, self._name, self._catalogue)
         stopped = (*tripped(judged), *(u.sentence for u in policy.suspended), *unmeant)
         run = self._store(judged, plan, course, sentences, stopped)
+        self._events += self._reappeared(drifts, sentences)
         notices.drift_found(self._session, self._name, self._now)
         notices.plan_withheld(self._session, run.id, self._now)
         self._site.record(self._session, *self._events)
         prints = {c.drift.key: c.fingerprint(self._instance) for c in plan.changes}
         waived = sum(1 for d in plan.standing if d.key in self._waived)
         return Reconciled(self._name, run.id, judged, plan.standing, sentences, prints, stopped, notes, waived)
+
+    def _reappeared(self, drifts: Sequence[Drift], sentences: Mapping[str, str]) -> list[Event]:
+        """Leavers who were out and are not any more are dealt with at once, and as deep as it goes."""
+        back = [d for d in drifts if d.kind is DriftKind.RETURNED_LEAVER]
+        return [
+            event
+            for drift in back
+            for event in watch.reappeared(self._site, self._session, drift.person_id, sentences[drift.key])
+        ]
 
     def _note(self, kind: str, facts: Mapping[str, object], **how: Any) -> None:
         """For the trail; appended at the end, when nothing else is left to lock."""
@@ -196,6 +219,7 @@ class _Pass:
             self._governance.left,
             self._site.loaded.settings.leavers.suspended == "disable",
             frozenset(bystanders),
+            offboardings.out_before(self._session, self._now, self._read_at),
         )
         primary, secondary = self._accounts_by_person()
         today = self._site.today()
@@ -257,6 +281,7 @@ class _Pass:
             self._declared,
             self._hands,
             self._creations,
+            people.reviewed(self._session),
         )
 
     def _hands(self, change: Change) -> Sequence[str]:

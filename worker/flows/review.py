@@ -9,15 +9,16 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core.audit import Event
 from worker.core.drift import DriftKind
 from worker.core.findings import HANDLE
 from worker.core.guardrails import State
 from worker.core.identity import Catalogue, Entitlement
-from worker.core.plan import Operation
+from worker.core.plan import GIVING, Operation
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, Refused
 from worker.flows.site import Site
-from worker.store import decisions, episodes, installations, mirror, runs
+from worker.store import decisions, episodes, installations, mirror, people, runs
 from worker.store.tables import ChangeRow, Decision, Episode, Waiver
 
 REVIEWABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value, State.MANUAL.value, State.WAIVED.value)
@@ -110,8 +111,16 @@ def decide(site: Site, handles: Sequence[str], approve: bool, note: str) -> list
             }  # fmt: skip
             personal = {"sentence": item.sentence, "note": note}
             events.append(site.event(f"change {verdict}", facts, personal=personal, person_id=item.change.person_id))
+        events += _trusted_again(site, session, items) if approve else []
         site.record(session, *events)
     return items
+
+
+def _trusted_again(site: Site, session: Session, items: Sequence[Item]) -> list[Event]:
+    """Whoever was held as departed by hand is given things by themselves again, once a human has said yes to one."""
+    given = {str(i.change.person_id) for i in items if i.change is not None and i.change.operation in GIVING}
+    again = people.trust_again(session, given - {"None"})
+    return [site.event("gains reviewed no longer", {}, person_id=person_id) for person_id in sorted(again)]
 
 
 def _way_on(item: Item) -> str:

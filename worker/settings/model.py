@@ -21,6 +21,7 @@ from worker.core.identity import Account, Person
 from worker.core.plan import Gate, GateTable, Operation
 from worker.core.windows import Closed, closed
 from worker.settings.intake import Api, Hook
+from worker.settings.leavers import Leavers
 from worker.settings.notify import Notify
 from worker.settings.rates import Rates
 from worker.settings.retention import Retention
@@ -217,14 +218,6 @@ class Joining(Section):
     def keys(self) -> tuple[str, ...]:
         """All of them, the trusted ones first."""
         return (*self.trust, *self.propose)
-
-
-class Leavers(Section):
-    """What becomes of people who are away. A departed person is always disabled and stripped; that is no setting."""
-
-    suspended: Literal["disable", "ignore"] = Field(
-        default="disable", description="a suspended person's accounts: disable (reversible), or leave as they are"
-    )
 
 
 class Ceiling(Section):

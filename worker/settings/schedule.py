@@ -92,6 +92,10 @@ class Schedule(Section):
     verify: When = Field(default=Crontab("30 3 * * *"), description="verifying the audit chain from its beginning")
     retention: When = Field(default=Crontab("30 4 * * *"), description="deleting what is older than `retention` says")
     tell: When = Field(default=Every(dt.timedelta(minutes=1)), description="sending what `notify` is about")
+    watch: When = Field(
+        default=Every(dt.timedelta(hours=6)),
+        description="looking deep at the accounts of people who have left, as long as `leavers.watch_days` says",
+    )
     subscribe: When = Field(
         default=Every(dt.timedelta(hours=1)),
         description="looking after the subscriptions by which Microsoft Graph tells us of changes",
@@ -135,6 +139,7 @@ def jobs(settings: Settings) -> list[Job]:
         yield Job("verify", "", schedule.verify)
         yield Job("retention", "", schedule.retention)
         yield Job("tell", "", schedule.tell)
+        yield Job("watch", "", schedule.watch)
         for source, hook in settings.hooks.items():
             if hook.url is not None:
                 yield Job("subscribe", source, schedule.subscribe)

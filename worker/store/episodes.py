@@ -55,6 +55,22 @@ def follow(
     return Course(ids, len(fresh), len(gone) + len(passed_on))
 
 
+def ensure(
+    session: Session, drifts: Iterable[Drift], sentence: Callable[[Drift], str], now: dt.datetime
+) -> dict[str, uuid.UUID]:
+    """The open episode of each of these drifts by its key, made where there is none; no other one is touched."""
+    found = {drift.key: drift for drift in drifts}
+    query = select(Episode).where(col(Episode.drift_key).in_(list(found)), col(Episode.closed_at).is_(None))
+    known = {e.drift_key: e for e in session.exec(query)}
+    passed_on = [e.id for key, e in known.items() if _person(found[key]) != e.person_id]
+    close(session, passed_on, now)
+    ids = {key: e.id for key, e in known.items() if e.id not in passed_on}
+    fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in ids]
+    if fresh:
+        session.connection().execute(insert(Episode), fresh)
+    return ids | {row["drift_key"]: row["id"] for row in fresh}
+
+
 def _retell(
     session: Session, known: Mapping[str, Episode], found: Mapping[str, Drift], sentence: Callable[[Drift], str]
 ) -> None:

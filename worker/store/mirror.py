@@ -62,6 +62,7 @@ __all__ = [
     "stage_source",
     "stage_target",
     "staged_counts",
+    "standing_of",
     "start_snapshot",
     "strangers",
     "unseen",
@@ -112,7 +113,8 @@ def _identity(
 
 # An identity that the last read did not bring still yields its person, with a NULL in its place.
 _PEOPLE = f"""
-SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, known.source AS at, {_IDENTITY}, m.groups
+SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, p.departure_cause = 'forced' AS forced,
+    known.source AS at, {_IDENTITY}, m.groups
 FROM person p
 JOIN person_identity known ON known.person_id = p.id
 LEFT JOIN identity i ON i.source = known.source AND i.id = known.identity_id AND i.valid_to IS NULL
@@ -147,11 +149,11 @@ def person(session: Session, id: str, sources: Sequence[str], authority: str | N
 
 def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Person]:
     group_keys: dict[str, _GroupKeys] = {}
-    for (id, marked), of_person in groupby(rows, key=lambda row: (row[0], row[1])):
+    for (id, marked, forced), of_person in groupby(rows, key=lambda row: (row[0], row[1], row[2])):
         found: list[Identity] = []
         said: list[tuple[str, Standing | None]] = []
         groups: set[tuple[str, str]] = set()
-        for _, _, source, *columns, memberships in of_person:
+        for _, _, _, source, *columns, memberships in of_person:
             if columns[0] is None:
                 said.append((source, None))
                 continue
@@ -160,8 +162,8 @@ def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Pe
             said.append((source, one.standing))
             keys = group_keys.setdefault(source, _GroupKeys(source))
             groups.update(map(keys.__getitem__, memberships or ()))
-        standing = _standing(said, authority)
-        yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked)
+        standing = Standing.DEPARTED if forced else standing_of(said, authority)
+        yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked, forced=forced)
 
 
 class _GroupKeys(dict[str, tuple[str, str]]):
@@ -176,7 +178,7 @@ class _GroupKeys(dict[str, tuple[str, str]]):
         return key
 
 
-def _standing(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:
+def standing_of(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:
     """What the sources together say; None stands for an identity that was not there. In doubt, HOLD.
 
     Where the authority knows the person it decides; where it does not, the others must agree.
@@ -234,6 +236,18 @@ class _Entitlements(dict[str, Entitlement]):
     def __missing__(self, key: str) -> Entitlement:
         self[key] = entitlement = Entitlement.parse(key)
         return entitlement
+
+
+def administrators(session: Session, target: str) -> dict[str, Account]:
+    """The active accounts that could administer the target when it was last observed, by id; without entitlements."""
+    rows = session.execute(
+        text(
+            "SELECT id, login, email, active, profile, traits, NULL FROM account WHERE target = :target"
+            " AND valid_to IS NULL AND active AND :trait = ANY(traits)"
+        ),
+        {"target": target, "trait": Trait.ADMINISTRATOR.value},
+    )
+    return {account.id: account for account in _accounts(rows)}
 
 
 def catalogue(session: Session, target: str) -> Catalogue:

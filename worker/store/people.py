@@ -16,10 +16,13 @@ from worker.core.correlation import Tie
 from worker.core.drift import ABSENT, REPLACED
 from worker.core.identity import Identity, Standing
 from worker.store.bulk import planned_for_all_rows
-from worker.store.tables import Link, PersonRow
+from worker.store.tables import Link, PersonIdentity, PersonRow
 
 _NO_LONGER = "the source no longer has this user"
-BY_SOURCE = "source"  # a departure mark that the source's word set, and may lift
+# Whose word a departure mark is: the source's, which lifts it too; a human's, which holds whatever the source says; a
+# human's that waits for a second one, by which nothing is given and nothing is taken.
+BY_SOURCE, FORCED, ASKED = "source", "forced", "asked"
+LAG = dt.timedelta(minutes=1)  # clocks differ, and a vendor's lists may be behind what it answers about one person
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Remark:
     person_id: str
     departed: bool
     status: str
+    linked: bool = False  # an account of theirs is known
 
 
 def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
@@ -37,12 +41,65 @@ def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
         return session.connection().execute(_ENSURE, {"source": source, "now": now}).rowcount
 
 
-def remark_departures(session: Session, source: str, now: dt.datetime) -> list[Remark]:
-    """Set the departure mark of everybody whom the source positively calls departed, and lift those it calls active."""
+def remark_departures(session: Session, source: str, now: dt.datetime, began: dt.datetime) -> list[Remark]:
+    """Set the departure mark of everybody whom the source positively calls departed, and lift those it calls active.
+
+    `began` is when the read did of which this is the end: what it says of anybody who was marked since is old. The
+    source's own word takes the place of a human's.
+    """
+    facts = {"source": source, "now": now, "cause": BY_SOURCE, "began": began, "lag": LAG}
     with planned_for_all_rows(session):
-        marked = session.connection().execute(_MARK, {"source": source, "now": now, "cause": BY_SOURCE}).all()
-        lifted = session.connection().execute(_LIFT, {"source": source, "cause": BY_SOURCE}).all()
-    return [Remark(str(p), True, s) for p, s in marked] + [Remark(str(p), False, s) for p, s in lifted]
+        marked = session.connection().execute(_MARK, facts).all()
+        session.connection().execute(_TAKE_OVER, facts)
+        lifted = session.connection().execute(_LIFT, facts).all()
+    return [Remark(str(p), True, s, linked) for p, s, linked in marked] + [Remark(str(p), False, s) for p, s in lifted]
+
+
+def mark_departed(session: Session, person_id: str, cause: str, now: dt.datetime) -> None:
+    """From now on nothing is given to them. Where they were marked already, the newer word counts from now on; a word
+    that waits takes nobody's place."""
+    row = session.get(PersonRow, uuid.UUID(person_id), with_for_update=True, populate_existing=True)
+    assert row is not None, "a person is never deleted"
+    if cause == ASKED and row.departure_marked_at is not None:
+        return
+    row.departure_marked_at, row.departure_cause = now, cause
+    row.gains_reviewed = row.gains_reviewed or cause == FORCED
+    session.flush()
+
+
+def unmark(session: Session, person_id: str, causes: Collection[str]) -> bool:
+    """Lift a mark that is there for one of these reasons; whether there was one."""
+    row = session.get(PersonRow, uuid.UUID(person_id), with_for_update=True, populate_existing=True)
+    if row is None or row.departure_marked_at is None or row.departure_cause not in causes:
+        return False
+    row.departure_marked_at, row.departure_cause = None, ""
+    session.flush()
+    return True
+
+
+def row_of(session: Session, person_id: str) -> PersonRow:
+    """A person's mark and what goes with it, as of now."""
+    row = session.get(PersonRow, uuid.UUID(person_id), populate_existing=True)
+    assert row is not None, "a person is never deleted"
+    return row
+
+
+def reviewed(session: Session) -> set[str]:
+    """Ids of the people whom nothing is given without a human's word."""
+    return {str(id) for id in session.exec(select(PersonRow.id).where(col(PersonRow.gains_reviewed)))}
+
+
+def trust_again(session: Session, person_ids: Collection[str]) -> set[str]:
+    """A human has said yes to something that these are given; which of them were reviewed until then."""
+    rows = session.exec(
+        select(PersonRow).where(
+            col(PersonRow.id).in_([uuid.UUID(p) for p in person_ids]), col(PersonRow.gains_reviewed)
+        )
+    ).all()
+    for row in rows:
+        row.gains_reviewed = False
+    session.flush()
+    return {str(row.id) for row in rows}
 
 
 def departure_marked(session: Session, person_id: str) -> bool:
@@ -91,6 +148,42 @@ def own_created(session: Session, target: str, account_id: str, person_id: str, 
     """An account that we have just created is its person's; doing it twice changes nothing."""
     if session.get(Link, (target, account_id)) is None:
         save_ties(session, target, [Tie(account_id, person_id, key="created")], actor, now)
+
+
+def known_identities(session: Session, person_id: str) -> list[Identity]:
+    """Each identity of a person as last known, also where its source no longer has it."""
+    rows = session.execute(_KNOWN, {"person": uuid.UUID(person_id)})
+    return [
+        Identity(r.source, r.id, Standing(r.standing), r.status, r.login, r.email, _hashable(r.attributes), r.problem)
+        for r in rows
+    ]
+
+
+def person_of(session: Session, source: str, identity_id: str) -> str | None:
+    """The person that an identity is, where it was ever read."""
+    row = session.get(PersonIdentity, (source, identity_id))
+    return str(row.person_id) if row else None
+
+
+def ties_about(session: Session, target: str, person_ids: Collection[str], account_ids: Collection[str]) -> list[Tie]:
+    """Links of these people and of these accounts, tombstones included."""
+    rows = session.execute(
+        text(f"{_TIES.text} AND (person_id = ANY(:people) OR account_id = ANY(:accounts)) ORDER BY account_id"),
+        {"target": target, "people": [uuid.UUID(p) for p in person_ids], "accounts": list(account_ids)},
+    )
+    return [Tie(*row) for row in rows]
+
+
+def marked_accounts(session: Session, target: str, but: str) -> set[str]:
+    """Accounts of a target that are linked to people who have departed, but for this person's own."""
+    rows = session.scalars(
+        text(
+            "SELECT link.account_id FROM link JOIN person ON person.id = link.person_id WHERE link.target = :target"
+            " AND link.state = 'linked' AND person.departure_marked_at IS NOT NULL AND person.id <> :but"
+        ),
+        {"target": target, "but": uuid.UUID(but)},
+    )
+    return set(rows)
 
 
 def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[str, Identity]]:
@@ -169,14 +262,30 @@ _MARK = text("""
 UPDATE person SET departure_marked_at = :now, departure_cause = :cause
 FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
 WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed' AND person.departure_marked_at IS NULL
-RETURNING person.id, i.status
+RETURNING person.id, i.status, EXISTS (SELECT 1 FROM link WHERE link.person_id = person.id AND link.state = 'linked')
+""")
+
+_TAKE_OVER = text("""
+UPDATE person SET departure_cause = :cause
+FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
+WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed'
+  AND person.departure_marked_at IS NOT NULL AND person.departure_cause <> :cause
 """)
 
 _LIFT = text("""
 UPDATE person SET departure_marked_at = NULL, departure_cause = ''
 FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
 WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'active' AND person.departure_cause = :cause
+  AND person.departure_marked_at + CAST(:lag AS interval) < CAST(:began AS timestamptz)
 RETURNING person.id, i.status
+""")
+
+_KNOWN = text("""
+SELECT DISTINCT ON (p.source, p.identity_id) i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes,
+    i.problem, i.valid_to IS NULL AS current
+FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id
+WHERE p.person_id = :person
+ORDER BY p.source, p.identity_id, i.valid_from DESC
 """)
 
 _ABSENT = text("""

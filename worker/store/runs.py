@@ -24,7 +24,9 @@ PLANNED, APPLYING, SUPERSEDED = "planned", "applying", "superseded"
 
 def begin_run(session: Session, run: Run) -> None:
     """Record a run as planned, and set aside whatever an earlier run of the target left open."""
-    older = select(Run.id).where(Run.target == run.target, col(Run.closed_at).is_(None), Run.id != run.id)
+    older = select(Run.id).where(
+        Run.target == run.target, col(Run.closed_at).is_(None), Run.id != run.id, col(Run.offboarding_id).is_(None)
+    )
     ids = list(session.exec(older))
     if ids:
         session.connection().execute(
@@ -45,14 +47,21 @@ def add_changes(session: Session, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def latest_run(session: Session, target: str) -> Run | None:
-    query = select(Run).where(Run.target == target).order_by(col(Run.started_at).desc()).limit(1)
-    return session.exec(query).first()
+    """The last one that judged everybody."""
+    query = select(Run).where(Run.target == target, col(Run.offboarding_id).is_(None))
+    return session.exec(query.order_by(col(Run.started_at).desc()).limit(1)).first()
 
 
 def changes_of(session: Session, run_id: uuid.UUID, states: Collection[str] = ()) -> list[ChangeRow]:
     """A run's changes in the order in which they are to be made."""
     query = select(ChangeRow).where(ChangeRow.run_id == run_id).order_by(col(ChangeRow.position))
     return list(session.exec(query.where(col(ChangeRow.state).in_(states)) if states else query))
+
+
+def steps_of(session: Session, run_ids: Collection[uuid.UUID]) -> list[StepRow]:
+    """What was attempted in these runs, in its order."""
+    query = select(StepRow).where(col(StepRow.run_id).in_(list(run_ids)))
+    return list(session.exec(query.order_by(col(StepRow.attempted_at), col(StepRow.position))))
 
 
 def still_open(session: Session, change_ids: Collection[str]) -> set[str]:
@@ -63,9 +72,11 @@ def still_open(session: Session, change_ids: Collection[str]) -> set[str]:
 
 
 def changed_since(session: Session, target: str, moment: dt.datetime) -> bool:
-    """Whether any step has been begun on a target since a moment."""
-    query = select(StepRow.id).where(StepRow.target == target, StepRow.attempted_at > moment).limit(1)
-    return session.exec(query).first() is not None
+    """Whether any step has been begun on a target since a moment. Offboardings do not count: they are about few, whom a
+    plan would find to be already so, and a morning of them must not hold up everybody's plan."""
+    query = select(StepRow.id).join(Run, col(Run.id) == StepRow.run_id)
+    query = query.where(StepRow.target == target, StepRow.attempted_at > moment, col(Run.offboarding_id).is_(None))
+    return session.exec(query.limit(1)).first() is not None
 
 
 def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:

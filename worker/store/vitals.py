@@ -18,7 +18,7 @@ _STATEMENTS: Mapping[str, str] = {
     "runs": f"SELECT target, state, count(*) FROM run WHERE started_at > {_DAY} GROUP BY 1, 2",
     "run_closed_age": f"""
         SELECT target, {_SECONDS.format("max(closed_at)")} FROM run
-        WHERE state = 'closed' AND closed_at IS NOT NULL GROUP BY 1
+        WHERE state = 'closed' AND closed_at IS NOT NULL AND offboarding_id IS NULL GROUP BY 1
     """,
     "drift": "SELECT target, kind, count(*) FROM episode WHERE closed_at IS NULL GROUP BY 1, 2",
     "drift_urgent": "SELECT target, count(*) FROM episode WHERE closed_at IS NULL AND urgent GROUP BY 1",
@@ -27,7 +27,7 @@ _STATEMENTS: Mapping[str, str] = {
     ),
     "changes": """
         SELECT change.target, change.state, count(*) FROM change JOIN (
-            SELECT DISTINCT ON (target) id FROM run ORDER BY target, started_at DESC
+            SELECT DISTINCT ON (target) id FROM run WHERE offboarding_id IS NULL ORDER BY target, started_at DESC
         ) newest ON newest.id = change.run_id GROUP BY 1, 2
     """,
     "steps": f"""
@@ -55,6 +55,15 @@ _STATEMENTS: Mapping[str, str] = {
     """,
     "vendor_use": "SELECT connector, calls, throttled, waited_seconds FROM vendor_use",
     "jobs_failed": f"SELECT name, count(*) FROM job WHERE state = 'failed' AND finished_at > {_DAY} GROUP BY 1",
+    "hints": f"""
+        SELECT source, said, count(*) FROM hint WHERE received_at > {_DAY} AND said <> 'delivery' GROUP BY 1, 2
+    """,
+    "subscriptions": f"""
+        SELECT source, resource, CASE WHEN vendor_id = '' OR expires_at IS NULL THEN 0
+            ELSE greatest({_SECONDS.format("expires_at")} * -1, 0) END
+        FROM subscription
+    """,
+    "subscriptions_failed": "SELECT source, count(*) FROM subscription WHERE failure <> '' GROUP BY 1",
     "notices_unsent": "SELECT kind, count(*) FROM notice WHERE sent_at IS NULL GROUP BY 1",
     "chain": "SELECT stream, number FROM head",
     "paused": "SELECT connector, 1 FROM pause",

@@ -15,9 +15,9 @@ from worker.store.tables.columns import as_json, when
 class PersonRow(SQLModel, table=True):
     """One human. `departure_marked_at` outlives every run: while it is set, nothing is granted, created or enabled.
 
-    `departure_cause`: "source" (its word, which lifts it too), "forced" (a human's word, which holds whatever the source
-    says), "asked" (the same while it waits for a second human). `gains_reviewed`: whatever this person would be given
-    waits for a human, until one has said yes to any of it.
+    `departure_cause`: "source" (its word, which lifts it too), "forced" (a human's word, which holds whatever the
+    source says), "asked" (the same while it waits for a second human). `gains_reviewed`: whatever this person would be
+    given waits for a human, until one has said yes to any of it.
     """
 
     __tablename__ = "person"

@@ -1,0 +1,299 @@
+"""Somebody leaves: from the first word of it until their access is being taken, and who may say so.
+
+Whoever or whatever asks leaves one row and a nudge. A worker asks the source about this one person, weighs the limits,
+and sets the departure mark; from then on nothing is given to them. What is taken in each target is told in `lockout`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from worker.core.actors import is_machine
+from worker.core.audit import Event
+from worker.core.identity import Identity, Standing
+from worker.core.render import quoted
+from worker.errors import Paused, Refused, TrueupError
+from worker.flows import home, lockout
+from worker.flows.leaving import OFFBOARD, end_waivers, go_on, pause_after, wait
+from worker.flows.recognising import recognise
+from worker.flows.site import Nudge, Site
+from worker.rest import LANE
+from worker.store import leases, mirror, offboardings, people
+from worker.store.leases import Held
+from worker.store.offboardings import ASKED, NOT_CONFIRMED, WAITING
+from worker.store.tables import OffboardingRow
+
+OPERATOR, API, HOOK, SCHEDULE, WATCH = "operator", "api", "hook", "schedule", "watch"
+NAMED = (OPERATOR, API)  # to ask is to decide: somebody is named who answers for it
+BY_ITSELF = "schedule"  # the actor of what nobody in particular asked
+
+CLAIM = dt.timedelta(minutes=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who wants somebody out, by what means (operator, api, hook, schedule, watch) and why. `key` makes the same
+    request twice one; `forced`: without the source's word."""
+
+    trigger: str
+    reason: str
+    actor: str
+    source_event_at: dt.datetime | None = None
+    forced: bool = False
+    key: str = ""
+
+
+# --- asking -----------------------------------------------------------------------------------------------------------
+
+
+def ask(site: Site, session: Session, person_id: str, asked: Asked) -> uuid.UUID:
+    """The offboarding that this request is about: a new one, the one that is open, or the one of the same key. Writes
+    rows and nudges; calls nobody. Raises Refused where the key was another person's, or nobody answers for the force.
+    """
+    if asked.forced and (asked.trigger not in NAMED or is_machine(asked.actor)):
+        raise Refused("Only a named human may have somebody out without the source's word.")
+    known = offboardings.by_key(session, asked.key) if asked.key else None
+    if known is not None:
+        if str(known.person_id) != person_id:
+            raise Refused("That idempotency key was used for somebody else; use a new one for each request.")
+        return known.id
+    row, events = opened(site, session, person_id, asked)
+    site.record(session, *events)
+    return row.id
+
+
+def heed(
+    site: Site, session: Session, source: str, identity_id: str, trigger: str, event_at: dt.datetime | None
+) -> uuid.UUID | None:
+    """A hint that somebody may have left, in the vendor's words: several about one person are one offboarding. None
+    for somebody we have never read; what a receipt of later than the event has settled stays settled."""
+    person_id = people.person_of(session, source, identity_id)
+    if person_id is None:
+        return None
+    settled = offboardings.closed_of(session, person_id)
+    if settled is not None and settled.closed_at is not None and event_at is not None:
+        still = people.row_of(session, person_id).departure_marked_at is not None
+        if still and event_at <= settled.closed_at and offboardings.open_of(session, person_id) is None:
+            return settled.id
+    asked = Asked(HOOK, f"{source}: {quoted(trigger, 120)}", f"hook:{source}", event_at)
+    row, _ = opened(site, session, person_id, asked)  # most hints come to nothing; the trail has what came of each
+    return row.id
+
+
+def begin_all(site: Site, session: Session, source: str, person_ids: Sequence[str]) -> list[Event]:
+    """Of everybody whom one read of a source saw depart; what the trail says about it."""
+    asked = Asked(SCHEDULE, f"{source} says that they have departed", BY_ITSELF)
+    events = []
+    for person_id in person_ids:
+        _, said = opened(site, session, person_id, asked, batch=len(person_ids))
+        events += said
+    return events
+
+
+def opened(
+    site: Site, session: Session, person_id: str, asked: Asked, batch: int = 1
+) -> tuple[OffboardingRow, list[Event]]:
+    """The open offboarding of a person, made where there is none, and what the trail is to say about it."""
+    leases.turn(session, f"offboarding of {person_id}")
+    row = offboardings.open_of(session, person_id)
+    if row is not None:
+        return row, _join(site, session, row, asked)
+    row = offboardings.add(
+        session,
+        OffboardingRow(
+            person_id=uuid.UUID(person_id), trigger=asked.trigger, reason=asked.reason, actor=asked.actor,
+            forced=asked.forced, idempotency_key=asked.key or None, batch=batch,
+            decided_by=asked.actor if asked.trigger in NAMED else "", source_event_at=asked.source_event_at,
+            requested_at=site.now(),
+        ),
+    )  # fmt: skip
+    site.nudge(session, Nudge(OFFBOARD, (str(row.id),)))
+    return row, [_said(site, row, "offboarding asked", asked)]
+
+
+def _join(site: Site, session: Session, row: OffboardingRow, asked: Asked) -> list[Event]:
+    """One more who wants the same. A human makes it theirs; that is no second pair of eyes where limits ask for one."""
+    moments = [at for at in (row.source_event_at, asked.source_event_at) if at is not None]
+    row.source_event_at = min(moments, default=None)
+    if asked.trigger not in NAMED:
+        return []
+    row.forced = row.forced or asked.forced
+    row.decided_by = row.decided_by or asked.actor
+    row.not_before = None
+    if row.state == WAITING and row.begun_at is not None:
+        go_on(site, session, row)
+    elif row.state == ASKED:
+        site.nudge(session, Nudge(OFFBOARD, (str(row.id),)))
+    session.flush()
+    return [_said(site, row, "offboarding asked", asked)]
+
+
+def _said(site: Site, row: OffboardingRow, kind: str, asked: Asked) -> Event:
+    facts = {"offboarding": row.id, "trigger": asked.trigger, "forced": "yes" if asked.forced else "no"}
+    said = {"note": asked.reason, "asked by": asked.actor}
+    return site.event(kind, facts, personal=said, person_id=row.person_id)
+
+
+def nudges(id: uuid.UUID) -> list[Nudge]:
+    """What tells workers that there is something to do."""
+    return [Nudge(OFFBOARD, (str(id),))]
+
+
+# --- confirming -------------------------------------------------------------------------------------------------------
+
+
+def work(site: Site, id: uuid.UUID, target: str = "") -> None:
+    """Take an offboarding a step further: confirm it, or take away what there is in one target. Any worker may, at any
+    time, again; nothing while somebody else is at it. Raises what stands in the way, after it is put off."""
+    lane = LANE.set("leaver")
+    try:
+        with _claimed(site, offboardings.claim_name(id, target)) as held:
+            if held is not None and target:
+                lockout.work(site, id, target)
+            elif held is not None:
+                _confirm(site, id)
+    finally:
+        LANE.reset(lane)
+
+
+def work_due(site: Site) -> list[str]:
+    """Everything that is due, here and now, for whoever has no workers; what stood in the way."""
+    troubles: list[str] = []
+    tried: set[tuple[uuid.UUID, str]] = set()
+    while True:
+        with site.begin() as session:
+            due = [one for one in offboardings.hands(session, site.now()) if one not in tried]
+        if not due:
+            return troubles
+        for id, target in due:
+            try:
+                work(site, id, target)
+            except Paused:
+                raise
+            except TrueupError as error:
+                tried.add((id, target))
+                troubles.append(str(error))
+
+
+@contextmanager
+def _claimed(site: Site, name: str) -> Iterator[Held | None]:
+    with site.begin() as session:
+        held = leases.take(session, name, site.owner, CLAIM)
+    try:
+        yield held
+    finally:
+        if held is not None:
+            with site.begin() as session:
+                leases.release(session, held)
+
+
+def _confirm(site: Site, id: uuid.UUID) -> None:
+    with site.begin() as session:
+        row = offboardings.by_id(session, id)
+        if row is None or row.state != ASKED or (row.not_before is not None and row.not_before > site.now()):
+            return
+        known = people.known_identities(session, str(row.person_id))
+        held = people.row_of(session, str(row.person_id)).departure_cause == people.FORCED
+    try:
+        home.refuse_restored(site)
+        standing, said = (None, "") if row.forced else _word(site, known, unless_held=held)
+    except TrueupError as error:
+        _put_off(site, id, error)
+        raise
+    with site.begin() as session:
+        row = offboardings.by_id(session, id, lock=True)
+        if row is None or row.state != ASKED:
+            return
+        if standing is Standing.DEPARTED:
+            events = _let_through(site, session, row, people.BY_SOURCE, said)
+        elif row.forced or held:
+            events = _let_through(site, session, row, people.FORCED, said)
+        else:
+            events = _not_confirmed(site, row, said)
+        site.record(session, *events)
+
+
+def _word(site: Site, known: Sequence[Identity], *, unless_held: bool) -> tuple[Standing | None, str]:
+    """What the sources say of a person, asked by id just now, and in which words."""
+    said: list[tuple[str, Standing | None]] = []
+    words = []
+    try:
+        for identity in known:
+            if identity.source in site.sources:
+                found = _asked(site, identity)
+                said.append((identity.source, found.standing if found else None))
+                words.append(f"{identity.source} says {found.status if found else 'that there is no such person'}")
+    except TrueupError:
+        if unless_held:  # a human's word holds meanwhile
+            return None, "the source could not be asked"
+        raise
+    if not said:
+        return Standing.HOLD, "no source knows them"
+    return mirror.standing_of(said, site.loaded.settings.departure_authority()), "; ".join(words)
+
+
+def _asked(site: Site, identity: Identity) -> Identity | None:
+    """Whoever was known to have departed and is now deleted has departed."""
+    source = site.sources[identity.source]
+    recognise(site, identity.source, source)
+    found = source.person(identity.id)
+    return identity if found is None and identity.standing is Standing.DEPARTED else found
+
+
+def _put_off(site: Site, id: uuid.UUID, error: TrueupError) -> None:
+    with site.begin() as session:
+        row = offboardings.by_id(session, id, lock=True)
+        if row is not None and row.state == ASKED:
+            row.why, row.not_before = f"put off: {error}", site.now() + pause_after(error)
+
+
+def _not_confirmed(site: Site, row: OffboardingRow, said: str) -> list[Event]:
+    row.state, row.why, row.closed_at = NOT_CONFIRMED, said, site.now()
+    facts = {"offboarding": row.id, "trigger": row.trigger, "said": said}
+    return [site.event("offboarding not confirmed", facts, person_id=row.person_id)]
+
+
+# --- limits and the mark ----------------------------------------------------------------------------------------------
+
+
+def _let_through(site: Site, session: Session, row: OffboardingRow, cause: str, said: str) -> list[Event]:
+    """Mark the person, so that nothing is given from now on; then begin, or wait for a second human. Nobody loses
+    anything by a human's word alone while that waits for another one."""
+    now, person_id = site.now(), str(row.person_id)
+    over = _over_limits(site, session, row)
+    waits = over and cause == people.FORCED and people.row_of(session, person_id).departure_cause != people.FORCED
+    people.mark_departed(session, person_id, people.ASKED if waits else cause, now)
+    row.confirmed_at = row.confirmed_at or (now if cause == people.BY_SOURCE else None)
+    row.marked_at, row.not_before = now, None
+    facts = {"offboarding": row.id, "trigger": row.trigger, "cause": people.ASKED if waits else cause, "said": said}
+    facts["waivers ended"] = end_waivers(session, person_id, now)
+    events = [site.event("departure marked", facts, person_id=row.person_id)]
+    if over:
+        wait(site, session, row, over)
+        held_up = {"offboarding": row.id, "trigger": row.trigger, "guard": over}
+        return [*events, site.event("offboarding withheld", held_up, person_id=row.person_id)]
+    row.begun_at = row.begun_at or now
+    go_on(site, session, row)
+    begun = {"offboarding": row.id, "trigger": row.trigger, "decided": "yes" if row.decided_by else "by the gates"}
+    return [*events, site.event("offboarding begun", begun, person_id=row.person_id)]
+
+
+def _over_limits(site: Site, session: Session, row: OffboardingRow) -> str:
+    """Why a second human has to look first ("" when none has to): the people of a day count, whatever asked for each,
+    and those of one read."""
+    if row.approved_by:
+        return ""
+    limit = site.loaded.settings.limits.departures
+    leases.turn(session, "limits departures")
+    others = len(offboardings.begun_lately(session, site.now()) - {str(row.person_id)})
+    if row.batch > limit.per_run:
+        return f"{row.batch} departures at once, at most {limit.per_run} (limits.departures.per_run)"
+    if others + 1 > limit.per_day:
+        return f"{others} departures in the last 24 hours already, at most {limit.per_day} (limits.departures.per_day)"
+    return ""
