@@ -373,6 +373,7 @@ def test_one_account_that_cannot_be_read_is_an_error_and_not_absent(
     target: Looker, sandbox: LookerSandbox, route: str, fault: str
 ) -> None:
     how, expected = FAULTS[fault]
+    sandbox.add_to_group(ANN, "Engineering")  # around Platform: whether Ann is in it directly has to be asked
     injected = sandbox.break_(route, **how)
     with pytest.raises(expected):
         target.account(ANN)
