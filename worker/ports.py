@@ -328,7 +328,11 @@ class Target(Protocol):
 
     def belongings(self, account_id: str, *, company: Collection[str] = (), heirlooms: bool = True) -> Belongings:
         """One account as deep as the vendor shows it. `company` are the company's mail domains: what goes elsewhere is
-        not handed over by itself. Without `heirlooms` what works for others is not read: some calls less."""
+        not handed over by itself.
+
+        With `heirlooms` it is the look before a lock-out, which waits for nothing: a part that cannot be read just now
+        is unseen. Without, what works for others is not read, and what cannot be read just now is an error.
+        """
         ...
 
     def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
