@@ -18,7 +18,16 @@ _REFUSED = f"{_LEFT}_nothing_is_handed_over_when"
 _NOT_BY_ITSELF = f"{_LEFT}_a_schedule_is_not_handed_over_by_itself_that_goes_to"
 _UNSHOWN = f"{_LEFT}_a_part_that_our_rights_do_not_show_is_unseen_with_what_to_do"
 
+_FIRST = "a_first_look_sees_the_account_whatever_else_cannot_be_read"
+_LATER = "no_part_of_a_look_that_fails_passes_for_an_empty_one"
+
 LOOKER = (
+    Mutant("a lock-out waits for no part of a look", _SEEN, "        if not first:\n            raise\n        return",
+           "        if True:\n            raise\n        return", f"{_LAWS}_{_FIRST}[unavailable]"),
+    Mutant("a later look is whole", _SEEN, "        if not first:\n            raise\n        return",
+           "        if False:\n            raise\n        return", f"{_LAWS}_{_LATER}[throttled]"),
+    Mutant("a pause ends a look", _SEEN, "    except (Paused, Rationed):\n        raise\n", "",
+           f"{_LAWS}_a_pause_ends_a_look"),
     *(
         Mutant(f"{what} that are not shown are not none", _SEEN, old, "return Found()", f"{_UNSHOWN}[{what}]")
         for what, old in {
@@ -112,7 +121,13 @@ LOOKER = (
 )  # fmt: skip
 
 TEAMCITY = (
-    Mutant("tokens that are not shown are not none", _TC_SEEN, "    if tokens is None:\n", "    if False:\n",
+    Mutant("TeamCity's lock-out waits for no part of a look", _TC_SEEN, "        if not first:\n", "        if True:\n",
+           f"{_TC_LAWS}_{_FIRST}[unavailable]"),
+    Mutant("a later look at TeamCity is whole", _TC_SEEN, "        if not first:\n", "        if False:\n",
+           f"{_TC_LAWS}_{_LATER}[throttled]"),
+    Mutant("a pause ends a look at TeamCity", _TC_SEEN, "    except (Paused, Rationed):\n        raise\n", "",
+           f"{_TC_LAWS}_a_pause_ends_a_look"),
+    Mutant("tokens that are not shown are not none", _TC_SEEN, "    if found is None:\n", "    if False:\n",
            f"{_TC_LEFT}_tokens_that_are_not_shown_are_unseen_and_the_account_counts_as_open"),
     Mutant("an account whose tokens are not shown is open", _TC_SEEN,
            "tokens is None or bool(tokens) or bool(asked.hidden)", "bool(tokens) or bool(asked.hidden)",

@@ -537,16 +537,74 @@ class TargetContract:
         ],
     )
     def test_no_part_of_a_look_that_fails_passes_for_an_empty_one(self, rig: Rig, fault: dict[str, object]) -> None:
+        """A later look is whole, or it raises, or says what cannot be read however often it is asked for."""
         target = rig.target()
         rig.plant()
         rig.sandbox.reads.clear()
-        target.belongings(rig.somebody)
+        whole = target.belongings(rig.somebody, heirlooms=False)
         for path in [path for path, count in rig.sandbox.reads.items() if count]:
             broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
-            with pytest.raises(TrueupError):
-                target.belongings(rig.somebody)
+            try:
+                seen = target.belongings(rig.somebody, heirlooms=False)
+            except TrueupError:
+                pass
+            else:
+                assert fault["kind"] != "status", path
+                said = set(seen.unseen) - set(whole.unseen)
+                assert all("could not be read" in one.because and one.hands for one in said), path
+                assert said, path
             assert broken.fired, path
             rig.sandbox.faults.clear()
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param({"kind": "status", "status": 503, "headers": {"Retry-After": "0"}}, id="unavailable"),
+            pytest.param({"kind": "status", "status": 400}, id="rejected"),
+            pytest.param({"kind": "misshapen"}, id="another shape"),
+        ],
+    )
+    def test_a_first_look_sees_the_account_whatever_else_cannot_be_read(
+        self, rig: Rig, fault: dict[str, object]
+    ) -> None:
+        """So that the lock-out waits for nothing."""
+        target = rig.target()
+        rig.plant()
+        rig.sandbox.reads.clear()
+        whole = target.belongings(rig.somebody)
+        paths = [path for path, count in rig.sandbox.reads.items() if count]
+        blind = 0
+        for path in paths:
+            broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
+            try:
+                seen = target.belongings(rig.somebody)
+            except TrueupError:
+                blind += 1
+            else:
+                assert seen.account is not None
+                assert seen.account.active
+                assert set(seen.unseen) - set(whole.unseen), path
+                assert target.steps(seen.account, [Task("t", Operation.DISABLE)])
+            assert broken.fired, path
+            rig.sandbox.faults.clear()
+        assert blind == 1 < len(paths), "only the account itself has to be read"
+
+    def test_a_pause_ends_a_look(self, rig: Rig) -> None:
+        seen = 0
+
+        def refuse_after_two(_bucket: str) -> None:
+            nonlocal seen
+            seen += 1
+            if seen > 2:
+                raise Paused("paused")
+
+        target = rig.target()
+        target.belongings(rig.somebody)  # what is asked once is known from here on
+        paused = rig.connect(Line(before=refuse_after_two))
+        rig.opened.append(paused)
+        with pytest.raises(Paused):
+            paused.belongings(rig.somebody)
+        assert rig.sandbox.log == []
 
     def test_our_own_doors_are_never_shut(self, rig: Rig) -> None:
         target = rig.target()

@@ -7,10 +7,11 @@ import datetime as dt
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from worker.core.identity import Entitlement, Trait
 from worker.core.render import quoted
-from worker.errors import Missing, Unavailable
+from worker.errors import Misshapen, Missing, Paused, Rationed, Rejected, TrueupError, Unavailable
 from worker.ports import Belongings, Heirloom, Unseen
 from worker.targets.looker import heirlooms, reading, rows
 from worker.targets.looker.rows import DeepUserRow, Looking
@@ -71,26 +72,49 @@ class Look:
         return f"/users/{self.user.id}"
 
 
+Read = Callable[[Look], Found]
+
+
 def look(
-    reader: Looking, settings: Settings, id: str, own: str, life: dt.timedelta, company: Collection[str], deep: bool
+    reader: Looking, settings: Settings, id: str, own: str, life: dt.timedelta, company: Collection[str], first: bool
 ) -> Belongings:
-    """One call for the account, then all others side by side: six, and with `deep` at least four more."""
+    """One call for the account, then all others side by side: six, and in a `first` look at least four more."""
     user = reading.read_user_as(reader, id, rows.DEEP_USER, rows.DEEP_USER_FIELDS)
     if user is None:
         return Belongings(None)
     asked = Look(reader, settings, user, own, life, company)
-    parts = [*ACCESS, *(heirlooms_of if deep else ())]
+    parts = {**RIGHTS, **DOORS, **(WORKS if first else {})}
+    return _joined(asked, _together([partial(_part, asked, what, read, first) for what, read in parts.items()]))
+
+
+def _part(asked: Look, what: str, read: Read, first: bool) -> Found:
+    """A first look goes on whatever cannot be read, for a lock-out waits for nothing. A later one says that something
+    is gone, so it is whole, or it raises: all but what Looker words in a way that asking again would not mend."""
     try:
-        found = _together([lambda part=part: part(asked) for part in parts])  # type: ignore[misc]
+        return read(asked)
+    except (Paused, Rationed):
+        raise
     except Missing as error:
-        raise Unavailable(f"Account {id} changed while it was read: {error}") from error
-    return _joined(asked, found)
+        raise Unavailable(f"Account {asked.user.id} changed while it was read: {error}") from error
+    except Unavailable as error:
+        if not first:
+            raise
+        return _unread(what, error)
+    except (Misshapen, Rejected) as error:
+        if not first and what in RIGHTS:
+            raise
+        return _unread(what, error)
+
+
+def _unread(what: str, error: TrueupError) -> Found:
+    hands = ("Ask for it again when Looker answers as it should.",)
+    return Found(unseen=[Unseen(what, f"it could not be read: {error}", hands)])
 
 
 def _together(calls: Sequence[Callable[[], Found]]) -> list[Found]:
     """Each in a thread with our own lane and end of the claim."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return [f.result() for f in [pool.submit(contextvars.copy_context().run, call) for call in calls]]
+        return [one.result() for one in [pool.submit(contextvars.copy_context().run, call) for call in calls]]
 
 
 def _joined(asked: Look, found: Sequence[Found]) -> Belongings:
@@ -236,11 +260,6 @@ def _beyond_sight(asked: Look) -> Found:
     return Found(unseen=unseen)
 
 
-ACCESS: Sequence[Callable[[Look], Found]] = (
-    _roles, _power, _groups, _sessions, _keys, _apps, _sign_on, _beyond_sight,
-)  # fmt: skip
-
-
 # --- what works for others
 
 
@@ -275,4 +294,9 @@ def _circle(asked: Look) -> heirlooms.Circle:
     return heirlooms.Circle.around(asked.user.addresses, asked.company)
 
 
-heirlooms_of: Sequence[Callable[[Look], Found]] = (_schedules, _alerts, _dashboards, _looks)
+RIGHTS: Mapping[str, Read] = {"direct roles": _roles, "whether it administers": _power, "groups": _groups}
+DOORS: Mapping[str, Read] = {
+    "web sessions": _sessions, "API keys": _keys, "tokens of OAuth apps": _apps, "log-ins": _sign_on,
+    "what is beyond sight": _beyond_sight,
+}  # fmt: skip
+WORKS: Mapping[str, Read] = {"schedules": _schedules, "alerts": _alerts, "dashboards": _dashboards, "Looks": _looks}

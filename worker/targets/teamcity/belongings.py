@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from worker.core.identity import Account, Entitlement
+from worker.errors import Misshapen, Paused, Rationed, Rejected, Unavailable
 from worker.ports import Belongings, Unseen
 from worker.targets.teamcity import wire
 from worker.targets.teamcity.reading import Reading
@@ -21,7 +23,9 @@ from worker.targets.teamcity.steps import (
 )
 from worker.targets.teamcity.wire import ALL_USERS, UserRow, WholeUser
 
-Describe = Callable[[WholeUser, bool], Account]  # the account, with its rights; whether it may have a token
+T = TypeVar("T")
+# The account with its rights, whether it may have a token or a door that is hidden from us, whether it administers.
+Describe = Callable[[WholeUser, bool, bool], Account]
 
 HIDDEN = {
     "roles": "direct roles",
@@ -60,23 +64,57 @@ class Look:
         return [name for name in HIDDEN if getattr(self.row, name) is None]
 
 
-def look(reading: Reading, settings: Settings, id: str, lacking: Collection[str], describe: Describe) -> Belongings:
-    """Two calls, and what `describe` takes."""
+def look(
+    reading: Reading,
+    settings: Settings,
+    id: str,
+    lacking: Collection[str],
+    describe: Describe,
+    administers: Callable[[WholeUser], bool],
+    first: bool,
+) -> Belongings:
+    """Two calls, and what `administers` takes. A `first` look goes on whatever cannot be read, for a lock-out waits for
+    nothing; a later one says that something is gone, so it is whole, or it raises."""
     row = reading.row(id)
     if row is None:
         return Belongings(None)
     asked = Look(reading, settings, row, lacking)
     user = WholeUser(_filled(row), reading.name)
-    tokens = reading.shown_tokens(id)
-    account = describe(user, tokens is None or bool(tokens) or bool(asked.hidden))
+    unseen: list[Unseen] = []
+    tokens = _read("access tokens", lambda: _tokens(asked, unseen), first, unseen)
+    power = _read("whether it administers", lambda: administers(user), first, unseen)
+    account = describe(user, tokens is None or bool(tokens) or bool(asked.hidden), bool(power))
     held = {*account.entitlements, *(token(one.name) for one in tokens or ()), *_doors(user, lacking)}
     ends = {token(one.name).key: wire.moment(one.expirationTime) for one in tokens or ()}
     return Belongings(
         replace(account, entitlements=frozenset(held)),
         {one.key: words(one) for one in sorted(held)},
-        tuple(_unseen(asked, tokens)),
+        (*unseen, *_unseen(asked)),
         {key: end for key, end in ends.items() if end is not None},
     )
+
+
+def _read(what: str, read: Callable[[], T], first: bool, unseen: list[Unseen]) -> T | None:
+    """None for what could not be read, which is then unseen."""
+    try:
+        return read()
+    except (Paused, Rationed):
+        raise
+    except (Unavailable, Misshapen, Rejected) as error:
+        if not first:
+            raise
+        hands = ("Ask for it again when TeamCity answers as it should.",)
+        unseen.append(Unseen(what, f"it could not be read: {error}", hands))
+        return None
+
+
+def _tokens(asked: Look, unseen: list[Unseen]) -> list[wire.Token] | None:
+    found = asked.reading.shown_tokens(asked.id)
+    if found is None:
+        right = "Give the account of our token a role with change_user everywhere, and the token that permission."
+        page = f"Or open {profile_page(asked.settings, asked.id)}, tab Access Tokens."
+        unseen.append(Unseen("access tokens", TOKENS_HIDDEN, (right, page)))
+    return found
 
 
 def _filled(row: UserRow) -> UserRow:
@@ -100,13 +138,10 @@ def _doors(user: WholeUser, lacking: Collection[str]) -> Iterator[Entitlement]:
         yield REMEMBERED
 
 
-def _unseen(asked: Look, tokens: Sequence[wire.Token] | None) -> Iterator[Unseen]:
+def _unseen(asked: Look) -> Iterator[Unseen]:
     settings = asked.settings
     for name in asked.hidden:
         yield Unseen(HIDDEN[name], LEAVES_OUT, (VIEW,))
-    if tokens is None:
-        right = "Give the account of our token a role with change_user everywhere, and the token that permission."
-        yield Unseen("access tokens", TOKENS_HIDDEN, (right, f"Or open {profile_page(settings, asked.id)}."))
     if "end_sessions" in asked.lacking:
         yield Unseen("sessions", NEVER_ENDED, sessions_by_hand(settings))
     else:

@@ -144,20 +144,25 @@ class TeamCity:
         account_id: str,
         *,
         company: Collection[str] = (),  # noqa: ARG002 nothing here works for others in its owner's name
-        heirlooms: bool = True,  # noqa: ARG002 so
+        heirlooms: bool = True,
     ) -> Belongings:
         """Two calls, and two more where the account holds any right."""
         if not self._version:
             self.instance()
-        return belongings.look(self._reading, self._settings, account_id, self._lacking, self._described)
+        own = self._reading.own_id()
 
-    def _described(self, user: WholeUser, has_tokens: bool) -> Account:
-        """As `account` has it. Whether it administers is asked where it holds anything that could make it so."""
-        found = self._account(user, self._reading.own_id(), has_tokens)
-        rights = _entitlements(user)
-        administers = bool(rights) and self._reading.powers().administers(user.roles, user.groups)
-        traits = found.traits | ({Trait.ADMINISTRATOR} if administers else set())
-        return replace(found, entitlements=rights, traits=traits)
+        def described(user: WholeUser, is_open: bool, administers: bool) -> Account:
+            found = self._account(user, own, is_open)
+            traits = found.traits | ({Trait.ADMINISTRATOR} if administers else set())
+            return replace(found, entitlements=_entitlements(user), traits=traits)
+
+        return belongings.look(
+            self._reading, self._settings, account_id, self._lacking, described, self._administers, heirlooms
+        )
+
+    def _administers(self, user: WholeUser) -> bool:
+        """Asked where the account holds anything that could make it so."""
+        return bool(_entitlements(user)) and self._reading.powers().administers(user.roles, user.groups)
 
     @property
     def _lacking(self) -> Collection[str]:
