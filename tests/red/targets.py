@@ -27,7 +27,7 @@ LOOKER = (
     Mutant("a later look is whole", _SEEN, "        if not first:\n            raise\n        return",
            "        if False:\n            raise\n        return", f"{_LAWS}_{_LATER}[throttled]"),
     Mutant("a pause ends a look", _SEEN, "    except (Paused, Rationed):\n        raise\n", "",
-           f"{_LAWS}_a_pause_ends_a_look"),
+           f"{_LAWS}_a_pause_ends_a_look[4]"),
     *(
         Mutant(f"{what} that are not shown are not none", _SEEN, old, "return Found()", f"{_UNSHOWN}[{what}]")
         for what, old in {
@@ -126,7 +126,7 @@ TEAMCITY = (
     Mutant("a later look at TeamCity is whole", _TC_SEEN, "        if not first:\n", "        if False:\n",
            f"{_TC_LAWS}_{_LATER}[throttled]"),
     Mutant("a pause ends a look at TeamCity", _TC_SEEN, "    except (Paused, Rationed):\n        raise\n", "",
-           f"{_TC_LAWS}_a_pause_ends_a_look"),
+           f"{_TC_LAWS}_a_pause_ends_a_look[4]"),
     Mutant("tokens that are not shown are not none", _TC_SEEN, "    if found is None:\n", "    if False:\n",
            f"{_TC_LEFT}_tokens_that_are_not_shown_are_unseen_and_the_account_counts_as_open"),
     Mutant("an account whose tokens are not shown is open", _TC_SEEN,

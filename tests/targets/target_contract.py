@@ -589,18 +589,17 @@ class TargetContract:
             rig.sandbox.faults.clear()
         assert blind == 1 < len(paths), "only the account itself has to be read"
 
-    def test_a_pause_ends_a_look(self, rig: Rig) -> None:
+    @pytest.mark.parametrize("calls", [2, 4])
+    def test_a_pause_ends_a_look(self, rig: Rig, calls: int) -> None:
         seen = 0
 
-        def refuse_after_two(_bucket: str) -> None:
+        def refuse_after_some(_bucket: str) -> None:
             nonlocal seen
             seen += 1
-            if seen > 2:
+            if seen > calls:
                 raise Paused("paused")
 
-        target = rig.target()
-        target.belongings(rig.somebody)  # what is asked once is known from here on
-        paused = rig.connect(Line(before=refuse_after_two))
+        paused = rig.connect(Line(before=refuse_after_some))
         rig.opened.append(paused)
         with pytest.raises(Paused):
             paused.belongings(rig.somebody)
