@@ -108,6 +108,14 @@ def test_every_call_of_a_look_stands_in_the_lane_and_under_the_claim_of_whoever_
     assert set(stood[:-1]) == {("leaver", True)}  # the last is the log-out
 
 
+def test_a_token_that_ended_is_renewed_on_the_way(target: Looker, sandbox: LookerSandbox) -> None:
+    session = sandbox.add_session(ANN)
+    target.instance()
+    sandbox.expire_tokens()
+    account, _ = look(target)
+    assert revoke("session", session) in account.entitlements
+
+
 def test_membership_of_a_group_and_of_one_around_it_are_both_seen(target: Looker, sandbox: LookerSandbox) -> None:
     sandbox.add_to_group(ANN, "Engineering")
     account, _ = look(target)
@@ -147,6 +155,17 @@ def test_keys_that_are_shown_and_that_nobody_but_their_owner_may_delete_are_left
     with pytest.raises(Rejected, match=r"Leave the account disabled: no API key of a disabled account works"):
         do(target, account, task(Operation.REVOKE, key))
     assert len(sandbox.instance.users[ANN].keys) == 1
+
+
+def test_an_empty_list_of_keys_proves_nothing_where_they_are_their_owners_own(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    sandbox.keys_listed = True
+    assert unseen(look(target)[1], "API keys")
+    assert not [u for u in look(target, REPORTS)[1].unseen if u.what == "API keys"]  # a service account's are shown
+    sandbox.keys_closed = False
+    target.instance()
+    assert not [u for u in look(target)[1].unseen if u.what == "API keys"]
 
 
 def test_older_releases_need_no_human_for_keys(target: Looker, sandbox: LookerSandbox) -> None:
@@ -397,13 +416,16 @@ def test_the_owner_is_known_by_every_address(target: Looker, sandbox: LookerSand
     assert "to its owner" in only(look(target)[1], "schedule").caution
 
 
-def test_without_word_of_the_companys_domains_those_of_the_owner_are_taken(
+def test_without_word_of_the_companys_domains_nothing_that_goes_to_anybody_is_handed_over_by_itself(
     target: Looker, sandbox: LookerSandbox
 ) -> None:
-    sandbox.add_schedule(ANN, "Inside", "bob@acme.example")
-    sandbox.add_schedule(ANN, "Outside", "bob@acme.test")
-    cautions = {h.title: bool(h.caution) for h in target.belongings(ANN).heirlooms}
-    assert cautions == {"Inside": False, "Outside": True}
+    sandbox.add_schedule(ANN, "To Bob", "bob@acme.example")
+    sandbox.add_schedule(ANN, "To nobody")
+    cautions = {h.title: h.caution for h in target.belongings(ANN).heirlooms}
+    assert cautions == {
+        "To Bob": "it goes to bob@acme.example, and no mail domain is said to be the company's",
+        "To nobody": "",
+    }
 
 
 def handed(target: Looker, step: Step) -> list[Made]:

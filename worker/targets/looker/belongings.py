@@ -66,6 +66,7 @@ class Look:
     own: str
     life: dt.timedelta
     company: Collection[str]
+    keys_closed: bool
 
     @property
     def place(self) -> str:
@@ -76,13 +77,22 @@ Read = Callable[[Look], Found]
 
 
 def look(
-    reader: Looking, settings: Settings, id: str, own: str, life: dt.timedelta, company: Collection[str], first: bool
+    reader: Looking,
+    settings: Settings,
+    id: str,
+    own: str,
+    life: dt.timedelta,
+    company: Collection[str],
+    *,
+    keys_closed: bool,
+    first: bool,
 ) -> Belongings:
-    """One call for the account, then all others side by side: six, and in a `first` look at least four more."""
+    """One call for the account, then all others side by side: six, and in a `first` look at least four more.
+    `keys_closed`: this release shows people's API keys to nobody else."""
     user = reading.read_user_as(reader, id, rows.DEEP_USER, rows.DEEP_USER_FIELDS)
     if user is None:
         return Belongings(None)
-    asked = Look(reader, settings, user, own, life, company)
+    asked = Look(reader, settings, user, own, life, company, keys_closed and not user.is_service_account)
     parts = {**RIGHTS, **DOORS, **(WORKS if first else {})}
     return _joined(asked, _together([partial(_part, asked, what, read, first) for what, read in parts.items()]))
 
@@ -192,11 +202,12 @@ def _time(text: str | None) -> dt.datetime | None:
 
 
 def _keys(asked: Look) -> Found:
+    """Where keys are their owners' own, an empty list may be a hidden one."""
     reply = asked.reader.look(f"{asked.place}/credentials_api3", {"fields": "id,created_at,purpose"})
-    if reply is None:
+    found = rows.unpaged(reply, rows.KEYS) if reply else []
+    if reply is None or (asked.keys_closed and not found):
         hands = keys_by_hand(asked.settings, asked.user.id)
         return Found(unseen=[Unseen("API keys", KEYS_HIDDEN, hands)])
-    found = rows.unpaged(reply, rows.KEYS)
     return Found({Entitlement("api key", row.id): _key_words(row) for row in found})
 
 

@@ -27,9 +27,7 @@ class Circle:
 
     @classmethod
     def around(cls, owner: Collection[str], company: Collection[str]) -> Self:
-        """Where nobody says which domains are the company's, those of the owner's own addresses are."""
-        domains = company or [_domain(address) for address in owner]
-        return cls(frozenset(owner), frozenset(domain.strip().lower() for domain in domains))
+        return cls(frozenset(owner), frozenset(domain.strip().lower() for domain in company))
 
     def caution(self, recipients: Sequence[Recipient]) -> str:
         """Why something with these recipients is for a human to hand over; "" when nothing speaks against it."""
@@ -40,6 +38,8 @@ class Circle:
             return f"it goes to {quoted(kind)} {quoted(address)}, and nothing says who reads that"
         if any(same_address(own, address) for own in self.owner):
             return f"it goes to its owner, {quoted(address)}"
+        if not self.company:
+            return f"it goes to {quoted(address)}, and no mail domain is said to be the company's"
         if _domain(address) not in self.company:
             return f"it goes outside the company, to {quoted(address)}"
         return ""

@@ -169,8 +169,9 @@ class Looker:
         from worker.targets.looker import belongings
 
         return belongings.look(
-            self._session, self._settings, account_id, self._own_id(), self._session.token_life, company, heirlooms
-        )
+            self._session, self._settings, account_id, self._own_id(), self._session.token_life, company,
+            keys_closed=self._release() >= KEYS_CLOSED, first=heirlooms,
+        )  # fmt: skip
 
     def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
         """One call for each different address: the login is one, too."""
