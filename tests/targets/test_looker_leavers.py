@@ -382,6 +382,20 @@ def test_schedules_are_recorded_as_they_are_before_the_lock_out(target: Looker, 
     )
 
 
+def test_a_schedule_that_the_lock_out_may_have_turned_off_is_for_a_human_who_knows(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    plan = sandbox.add_schedule(ANN, "Numbers", "team@acme.example")
+    sandbox.disable(ANN)
+    found = only(look(target)[1], "schedule")
+    assert (found.enabled, found.caution) == (
+        False, "it is off, and nothing says whether it was before its owner was disabled",
+    )  # fmt: skip
+    [made] = handed(target, target.hand_over(ANN, replace(found, enabled=True), BOB, approved=True))[-1:]
+    assert made.after == f"of account {BOB}, on"
+    assert sandbox.state()["schedules"][plan]["enabled"] is True
+
+
 CAUTIONS: Mapping[str, tuple[str, str, str]] = {
     "its owner": ("email", "ann@ACME.example", "it goes to its owner"),
     "somebody outside": ("email", "ann@home.example", "it goes outside the company"),
@@ -398,7 +412,7 @@ def test_a_schedule_is_not_handed_over_by_itself_that_goes_to(target: Looker, sa
     _, found = look(target)
     schedule = only(found, "schedule")
     assert why in schedule.caution
-    assert "reassign it or delete it" in schedule.hands[0]
+    assert "then reassign it" in schedule.hands[0]
     with pytest.raises(Refused, match=why):
         target.hand_over(ANN, schedule, BOB)
     target.apply(target.hand_over(ANN, schedule, BOB, approved=True))

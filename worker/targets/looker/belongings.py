@@ -275,7 +275,8 @@ def _beyond_sight(asked: Look) -> Found:
 
 
 def _schedules(asked: Look) -> Found:
-    found = heirlooms.schedules(asked.reader, asked.settings, asked.user.id, _circle(asked))
+    disabled = asked.user.is_disabled
+    found = heirlooms.schedules(asked.reader, asked.settings, asked.user.id, _circle(asked), disabled=disabled)
     return _hidden(asked, "schedules", "/admin/schedules") if found is None else Found(heirlooms=found)
 
 

@@ -15,6 +15,7 @@ from worker.targets.looker.settings import Settings
 
 PAGE = 500
 STAYS = "it stays where it is when its owner is disabled, and Looker does not promise that an owner can be changed"
+WAS_IT_ON = "it is off, and nothing says whether it was before its owner was disabled"
 Recipient = tuple[str, str]  # "email" or another kind of destination, and the address
 
 
@@ -67,21 +68,25 @@ def of_alert(row: AlertRow) -> list[Recipient]:
     )
 
 
-def schedules(reader: Looking, settings: Settings, owner: str, circle: Circle) -> list[Heirloom] | None:
-    """None where Looker does not show them."""
+def schedules(
+    reader: Looking, settings: Settings, owner: str, circle: Circle, *, disabled: bool
+) -> list[Heirloom] | None:
+    """None where Looker does not show them. `disabled`: the owner is, and with them what was on before."""
     reply = reader.look("/scheduled_plans", {"user_id": owner, "fields": rows.SCHEDULE_FIELDS})
     if reply is None:
         return None
-    return [_schedule(row, settings, circle) for row in rows.unpaged(reply, rows.SCHEDULES) if row.user_id == owner]
+    found = [row for row in rows.unpaged(reply, rows.SCHEDULES) if row.user_id == owner]
+    return [_schedule(row, settings, circle, WAS_IT_ON if disabled and not row.enabled else "") for row in found]
 
 
-def _schedule(row: ScheduleRow, settings: Settings, circle: Circle) -> Heirloom:
+def _schedule(row: ScheduleRow, settings: Settings, circle: Circle, doubt: str) -> Heirloom:
     recipients, title = of_schedule(row), row.name or row.title or f"schedule {row.id}"
     shown = (("dashboard", row.dashboard_id), ("look", row.look_id), ("dashboard", row.lookml_dashboard_id))
-    caution = circle.caution(recipients)
+    caution = circle.caution(recipients) or doubt
     hands = (
-        f"Open Admin > Alerts & Schedules > Schedules ({settings.url}/admin/schedules), find {quoted(title)!r} of"
-        f" account {row.user_id}, and correct its recipients; then reassign it or delete it.",
+        f"Open Admin > Alerts & Schedules > Schedules ({settings.url}/admin/schedules) and find {quoted(title)!r} of"
+        f" account {row.user_id}. Correct its recipients where they are wrong; then reassign it, and turn it on if it"
+        " is wanted, or delete it.",
     )
     return Heirloom(
         "schedule", row.id, title, row.enabled, tuple(map(spoken, recipients)),
@@ -101,8 +106,8 @@ def _alert(row: AlertRow, settings: Settings, circle: Circle) -> Heirloom:
     title = row.custom_title or (row.field.title if row.field else "") or f"alert {row.id}"
     caution = circle.caution(recipients)
     hands = (
-        f"Open Admin > Alerts & Schedules > Alerts ({settings.url}/admin/alerts), find {quoted(title)!r} of account"
-        f" {row.owner_id}, and correct its recipients; then reassign it or delete it.",
+        f"Open Admin > Alerts & Schedules > Alerts ({settings.url}/admin/alerts) and find {quoted(title)!r} of account"
+        f" {row.owner_id}. Correct its recipients where they are wrong; then reassign it or delete it.",
     )
     container = row.investigative_content_title or ""
     return Heirloom(
