@@ -17,7 +17,8 @@ from tests.console.conftest import serving
 from tests.flows.rig import Clock
 from worker.console import app as console
 from worker.console import server
-from worker.console.app import LARGEST_BODY, application
+from worker.console.app import application
+from worker.console.asked import LARGEST_BODY
 from worker.console.probes import Probe
 from worker.errors import Misconfigured, Unavailable
 from worker.settings import Loaded
@@ -39,7 +40,7 @@ def test_it_is_ready_when_the_database_answers_and_every_job_has_run(
     assert answer.json()["ready"] is True
     assert checks(answer) == {
         "database": (True, "reachable, and at the revision that this Trueup needs"),
-        "jobs": (True, "each of 10 jobs has succeeded within 3 intervals"),
+        "jobs": (True, "each of 11 jobs has succeeded within 3 intervals"),
     }
 
 

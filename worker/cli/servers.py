@@ -14,8 +14,9 @@ import typer
 from worker import broker, budget, logs, together, wiring
 from worker.cli.options import DEFAULT_SETTINGS, SettingsOption
 from worker.errors import Misconfigured
+from worker.flows.site import Nudge
 from worker.screen import Screen
-from worker.settings import load
+from worker.settings import Loaded, load
 from worker.store.session import Store
 
 app = typer.Typer()
@@ -98,7 +99,7 @@ def api(
     port: PortOption = 8000,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
-    """Serve /healthz, /readyz and /metrics until stopped.
+    """Serve /healthz, /readyz and /metrics until stopped; and what `api` and `hooks` in the settings let others tell.
 
     It starts without the database, and says on /readyz what is missing.
     """
@@ -111,9 +112,15 @@ def api(
         logs.event("api listening", address=where)
         store = Store(worker_url)
         try:
-            server.run(server.watching(loaded, store, wiring.utc_now, _redis_probe()), listener)
+            server.run(server.watching(loaded, store, wiring.utc_now, _redis_probe(), _sender(loaded)), listener)
         finally:
             store.close()
+
+
+def _sender(loaded: Loaded) -> Callable[[Nudge], None]:
+    """To the workers, where something may be told and there is a Redis; else the next tick finds it."""
+    url = wiring.known_redis() if loaded.settings.api.tokens or loaded.settings.hooks else None
+    return broker.Broker(broker.celery(url)).send if url else lambda _: None
 
 
 def _redis_probe() -> Callable[[], None] | None:

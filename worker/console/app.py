@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from http import HTTPStatus
 
 import anyio
 from anyio import to_thread
@@ -11,16 +11,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from worker.console import asked
 from worker.console.metrics import CONTENT_TYPE
 from worker.console.probes import Answer, Probe
 
-LARGEST_BODY = 64 * 1024  # bytes
 PATIENCE = 8.0  # seconds that a probe may take; whoever asks waits no longer than ten, as a rule
-_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
 def application(probes: Sequence[Probe], scrape: Callable[[], bytes], routes: Sequence[BaseRoute] = ()) -> Starlette:
@@ -28,16 +27,16 @@ def application(probes: Sequence[Probe], scrape: Callable[[], bytes], routes: Se
 
     async def healthz(_: Request) -> Response:
         """The process lives. It asks nobody, so that a slow database gets no process killed."""
-        return json({"alive": True})
+        return asked.answer({"alive": True})
 
     async def readyz(_: Request) -> Response:
         answers = await answered(probes)
         ready = all(answer.well for answer in answers)
         checks = [{"check": a.check, "ok": a.well, "says": a.says} for a in answers]
-        return json({"ready": ready, "checks": checks}, 200 if ready else 503)
+        return asked.answer({"ready": ready, "checks": checks}, 200 if ready else 503)
 
     def metrics(_: Request) -> Response:
-        return Response(scrape(), headers={**_HEADERS, "content-type": CONTENT_TYPE})
+        return Response(scrape(), headers={**asked.HEADERS, "content-type": CONTENT_TYPE})
 
     watching = [
         Route("/healthz", healthz, methods=["GET"]),
@@ -67,18 +66,19 @@ async def answered(probes: Sequence[Probe]) -> list[Answer]:
     return [answers[probe.check] for probe in probes]
 
 
-def json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(body, status, headers={**_HEADERS, **(headers or {})})
-
-
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return json({"error": error.detail}, error.status_code, dict(error.headers or {}))
+    path, detail = request.url.path, error.detail
+    if path.startswith(asked.V1) and error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+        detail = "There is nothing at this address; the addresses are in docs/offboarding.md, and some want settings."
+    if path.startswith(asked.V1) and error.status_code == 405:
+        detail = f"This address takes {(error.headers or {}).get('Allow', 'other methods')}, and not {request.method}."
+    return asked.refusal(path, error.status_code, detail, error.headers)
 
 
-async def _failed(_: Request, __: Exception) -> Response:
+async def _failed(request: Request, __: Exception) -> Response:
     """The log has the rest; whoever asked is told no more than that."""
-    return json({"error": "Trueup met a fault of its own; its log says more."}, 500)
+    return asked.refusal(request.url.path, 500, "Trueup met a fault of its own; its log says more.")
 
 
 class Bounded:
@@ -92,13 +92,15 @@ class Bounded:
             await self._app(scope, receive, send)
             return
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if not announced.isdigit() or int(announced) > LARGEST_BODY:
-            await _too_large()(scope, receive, send)
+        path = scope["path"]
+        if not announced.isdigit() or int(announced) > asked.largest(path):
+            refusal = asked.refusal(path, 413, asked.too_large(path), {"connection": "close"})
+            await refusal(scope, receive, send)
             return
-        await self._app(scope, _counting(receive), send)
+        await self._app(scope, _counting(receive, path), send)
 
 
-def _counting(receive: Receive) -> Callable[[], Awaitable[Message]]:
+def _counting(receive: Receive, path: str) -> Callable[[], Awaitable[Message]]:
     """A body that announced no length is counted while it comes."""
     seen = 0
 
@@ -106,15 +108,8 @@ def _counting(receive: Receive) -> Callable[[], Awaitable[Message]]:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > LARGEST_BODY:
-            raise HTTPException(413, TOO_LARGE)
+        if seen > asked.largest(path):
+            raise HTTPException(413, asked.too_large(path))
         return message
 
     return counted
-
-
-TOO_LARGE = f"A request may have at most {LARGEST_BODY // 1024} KiB."
-
-
-def _too_large() -> Response:
-    return json({"error": TOO_LARGE}, 413, {"connection": "close"})

@@ -88,6 +88,19 @@ FAMILIES = (
         ("connector",), 2, counter=True,
     ),
     Family("jobs_failed", "trueup_jobs_failed", "Slots of the last 24 hours that failed for good.", ("job",)),
+    Family(
+        "hints", "trueup_hints", "Events of the last 24 hours that a source's vendor has told us of.",
+        ("source", "said"),
+    ),
+    Family(
+        "subscriptions", "trueup_subscription_seconds_left",
+        "Seconds for which the source's vendor will go on telling us of changes; 0 when it does not.",
+        ("source", "resource"),
+    ),
+    Family(
+        "subscriptions_failed", "trueup_subscriptions_failed",
+        "Resources whose changes could not be subscribed to when it was last tried.", ("source",),
+    ),
     Family("notices_unsent", "trueup_notices_unsent", "What people have not been told yet.", ("kind",)),
     Family("chain", "trueup_chain_entries", "Entries of the audit chain; it never gets shorter.", ("stream",),
            counter=True),

@@ -10,23 +10,31 @@ from collections.abc import Callable
 import uvicorn
 from starlette.applications import Starlette
 
-from worker.console import probes
+from worker.console import intake, probes
 from worker.console.app import application
 from worker.console.metrics import Vitals, scraper
 from worker.errors import Misconfigured
+from worker.flows.site import Nudge, Site
 from worker.settings import Loaded
+from worker.store.owners import this_process
 from worker.store.session import Store
 
 
 def watching(
-    loaded: Loaded, store: Store, now: Callable[[], dt.datetime], ping_redis: Callable[[], None] | None = None
+    loaded: Loaded,
+    store: Store,
+    now: Callable[[], dt.datetime],
+    ping_redis: Callable[[], None] | None = None,
+    send: Callable[[Nudge], None] = lambda _nudge: None,
 ) -> Starlette:
-    """The whole application, for this database and these settings. `ping_redis` where there is a Redis to rely on."""
+    """The whole application, for this database and these settings. `ping_redis` where there is a Redis to rely on;
+    `send` takes nudges to the workers."""
     began = now()
     asked = [probes.database(store), probes.jobs(store, loaded, began, now)]
     if ping_redis is not None:
         asked.append(probes.redis(ping_redis))
-    return application(asked, scraper(Vitals(store, loaded, began, now)))
+    site = Site(loaded, store, {}, {}, "api", this_process(), now, send=send)  # it calls no vendor
+    return application(asked, scraper(Vitals(store, loaded, began, now)), intake.routes(site))
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from worker.core.policy import compile_policy, count_matches
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, TrueupError
-from worker.flows import guards
+from worker.flows import guards, subscriptions
 from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.site import Site
@@ -58,7 +58,7 @@ def _check_one(site: Site, name: str, found: Checkup, accepting: bool) -> None:
     connector = site.sources[name] if name in site.sources else site.targets[name]
     instance = connector.instance()
     found.version[name] = f"{instance.id} {instance.version}".strip()
-    found.notices += [(name, notice) for notice in connector.probe()]
+    found.notices += [(name, notice) for notice in (*connector.probe(), *subscriptions.notices(site, name))]
     seen = read(site, name, accept_counts=accepting)
     found.counts[name] = seen.counts
     with site.begin() as session:
