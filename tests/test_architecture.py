@@ -77,7 +77,7 @@ MAY_IMPORT = {
     "health": "",
     "sandbox": "core errors",
     "screen": "core errors flows",
-    "rehearsal": f"{_INSIDE} broker sandbox screen wiring",
+    "rehearsal": f"{_INSIDE} broker report sandbox screen wiring",
     "report": "core errors",
     "console": f"{_INSIDE} broker report wiring",
     "cli": f"{_INSIDE} broker console rehearsal report sandbox screen together wiring",

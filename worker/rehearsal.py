@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shlex
 import signal
 import subprocess
@@ -14,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker import wiring
+from worker import receipt, wiring
 from worker.core.guardrails import State
 from worker.core.render import counted, counts_line
 from worker.embedded import redis
 from worker.errors import Misconfigured
-from worker.flows import passes, trail
+from worker.flows import offboarding, passes, receipts, trail
 from worker.flows.check import check
+from worker.flows.links import find_person
 from worker.flows.site import Site
 from worker.flows.why import why
 from worker.private import writing
@@ -88,6 +90,7 @@ def demo(screen: Screen, size: int) -> None:
         _by_itself(screen, site, world, worker)
         _mass_edit(screen, site, world)
         _closing(screen, site, world)
+        _leaver(screen, site, world)
     screen.line(
         f"\nThat took {time.monotonic() - began:.0f} seconds. Next: README.md, or `trueup sandbox` for your own try."
     )
@@ -223,6 +226,34 @@ def _closing(screen: Screen, site: Site, world: World) -> None:
     verdict = trail.verify(site)
     _expect(verdict.ok, f"the audit chain is broken: {verdict.what}")
     screen.line(f"  The chain is whole: {verdict.checked:,} entries.")
+
+
+def _leaver(screen: Screen, site: Site, world: World) -> None:
+    """Somebody with all that one can have leaves; the source says so, and everything is taken and looked for again."""
+    settled = {story.who for story in world.company.stories}
+    builds = {user.username: user.id for user in world.company.teamcity_users}
+    leaver = next(
+        user
+        for user in world.company.looker_users
+        if user.kind == "standard" and user.email not in settled and user.email in builds
+    )
+    screen.heading(f"9. trueup offboard {leaver.email} --reason 'left today' --wait")
+    world.looker.add_session(leaver.id)
+    world.looker.add_schedule(leaver.id, "Weekly sales", leaver.email)
+    world.teamcity.set_field(builds[leaver.email], "password", secrets.token_hex(8))
+    world.teamcity.add_token(builds[leaver.email], "laptop")
+    user = world.okta.directory.find(leaver.email)
+    assert user is not None, "everybody is at the source"
+    world.okta.deactivate(user.id)
+    with site.begin() as session:
+        asked = offboarding.Asked(offboarding.OPERATOR, "left today", site.actor)
+        id = offboarding.ask(site, session, find_person(session, leaver.email).person_id, asked)
+    troubles = offboarding.work_due(site)
+    _expect(not troubles, f"the offboarding met trouble: {troubles}")
+    found = receipts.find(site, str(id))
+    for text, style in receipt.text(found):
+        screen.line(f"  {text}", style)
+    _expect(found.verified_at is not None, "nobody looked whether it is gone")
 
 
 def _expect(truth: bool, otherwise: str) -> None:

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from tests.flows.rig import Rig
 from worker.core.receipt import Fate, Line, Receipt
 from worker.errors import TrueupError
-from worker.flows import jobs, leaving, links, offboarding, receipts
+from worker.flows import jobs, leaving, links, offboarding, passes, receipts
 from worker.flows.offboarding import Asked
 from worker.flows.site import Site
 from worker.store import offboardings, people
@@ -101,3 +101,41 @@ def fates(found: Receipt, target: str = "") -> dict[str, Fate]:
 def line(found: Receipt, key: str, target: str = "looker") -> Line:
     (one,) = [each for each in found.lines if each.target == target and each.key == key]
     return one
+
+
+def settled(rig: Rig, site: Site) -> None:
+    """Everybody is linked, and some time has passed."""
+    passes.sync(site)
+    rig.clock.advance(minutes=10)
+
+
+def everywhere(rig: Rig, place: int = 0) -> str:
+    """Somebody in good order, in no story, with an account in Looker and in TeamCity."""
+    planted = {story.who for story in rig.world.company.stories}
+    teamcity = {user.username for user in rig.world.company.teamcity_users}
+    found = [
+        login
+        for person in rig.world.company.employees
+        if (login := person.profile["login"]) not in planted
+        and person.status == "ACTIVE"
+        and login in teamcity
+        and len(rig.world.looker.instance.with_email(login)) == 1
+    ]
+    return found[place]
+
+
+def furnish(rig: Rig, login: str) -> None:
+    """Everything that somebody can have, in both targets."""
+    looker, teamcity = rig.world.looker, rig.world.teamcity
+    account = rig.looker_user(login)
+    looker.add_session(account.id)
+    looker.add_session(account.id)
+    looker.add_schedule(account.id, "Weekly sales", "boss@acme.example")
+    looker.add_schedule(account.id, "To myself", login)
+    looker.add_schedule(account.id, "To a supplier", "sales@supplier.example")
+    looker.add_alert(account.id, "Revenue drops", "boss@acme.example")
+    looker.add_content(account.id, "dashboard", "My figures")
+    looker.grant_role(account.id, "Analyst")
+    user = next(u for u in rig.world.company.teamcity_users if u.username == login)
+    teamcity.set_field(user.id, "password", "open sesame")
+    teamcity.add_token(user.id, "laptop")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker import report
+from worker import receipt, report
 from worker.cli.options import (
     DEFAULT_SETTINGS,
     ActorOption,
@@ -22,7 +22,7 @@ from worker.cli.options import (
 )
 from worker.core.render import quoted
 from worker.errors import Misconfigured, Refused
-from worker.flows import trail
+from worker.flows import receipts, trail
 from worker.flows.report import drift_report
 from worker.private import writing
 from worker.screen import Screen
@@ -135,6 +135,32 @@ def _ask(question: str) -> None:
         raise Refused("Nobody answered, so nothing was erased; where nobody can, say --yes.") from error
     if not agreed:
         raise Refused("Nothing was erased.")
+
+
+@report_app.command("leavers")
+def report_leavers(
+    since: Annotated[
+        dt.datetime | None,
+        typer.Option("--since", parser=moment, metavar="TIME", help="A day, or a time; UTC. 30 days ago if left out."),
+    ] = None,
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Who left, how soon they were out, and what is left of whom.
+
+    Seconds count from the source's own event where there was one, else from when it was asked.
+    """
+    screen = Screen(as_json)
+    with open_site(settings, actor, screen) as site:
+        found = receipts.since(site, since)
+        objective = site.loaded.settings.leavers.objective.total_seconds()
+    if as_json:
+        screen.json(receipt.leavers_data(found, objective))
+        return
+    screen.table(receipt.LEAVER_COLUMNS, receipt.leavers_table(found), texts=1, empty="Nobody has left since then.")
+    if found:
+        screen.line(receipt.leavers_line(found, objective), "bold")
 
 
 @report_app.command("drift")

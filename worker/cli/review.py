@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from worker import wiring
 from worker.cli.options import (
     DEFAULT_SETTINGS,
     ActorOption,
@@ -20,7 +21,7 @@ from worker.cli.options import (
 )
 from worker.core.guardrails import ASK
 from worker.core.render import age
-from worker.flows import review
+from worker.flows import holds, offboarding, review
 from worker.screen import Screen
 
 app = typer.Typer(
@@ -39,12 +40,16 @@ def review_list(
     screen = Screen(as_json)
     with open_site(settings, actor, screen) as site:
         items = review.pending(site, target)
+        leaving = holds.pending(site) if target is None else []
     if as_json:
-        screen.json([item.details() for item in items])
+        screen.json([*(w.details() for w in leaving), *(i.details() for i in items)])
         return
     screen.table(
         ["handle", "state", "age", "what", "why it stands"],
-        [(i.handle, i.state, age(i.age), i.sentence, i.reason if i.reason != ASK else "") for i in items],
+        [
+            *((w.handle, "leaver", age(w.age), w.sentence, w.reason) for w in leaving),
+            *((i.handle, i.state, age(i.age), i.sentence, i.reason if i.reason != ASK else "") for i in items),
+        ],
         texts=2,
         empty="Nothing waits for a human.",
     )
@@ -60,7 +65,8 @@ def review_show(
     """One item, with everything that a decision rests on."""
     screen = Screen(as_json)
     with open_site(settings, actor, screen) as site:
-        details = review.show(site, handle).details()
+        leaving = holds.called(site, handle)
+        details = leaving.details() if leaving else review.show(site, handle).details()
     if as_json:
         screen.json(details)
         return
@@ -103,11 +109,20 @@ def review_reject(
 
 def _decide(handles: list[str], approve: bool, note: str, settings: Path, actor: str) -> None:
     screen = Screen()
+    verdict = "approved" if approve else "rejected"
     with open_site(settings, actor, screen) as site:
-        for item in review.decide(site, handles, approve, note):
-            screen.line(f"{'approved' if approve else 'rejected'}: {item.sentence}")
-    if approve:
+        found = {handle: holds.called(site, handle) for handle in handles}
+        changes = [handle for handle, leaving in found.items() if leaving is None]
+        for item in review.decide(site, changes, approve, note) if changes else ():
+            screen.line(f"{verdict}: {item.sentence}")
+        leaving = [one for one in found.values() if one is not None]
+        for one in leaving:
+            screen.line(f"{verdict}: {holds.decide(site, one, approve, note)}")
+    if approve and changes:
         screen.line("The next `trueup sync` or `trueup apply` makes it.")
+    if approve and leaving:
+        wiring.tell_workers([nudge for one in leaving for nudge in offboarding.nudges(one.row.id)])
+        screen.line("Workers go on with it now; where none run, `trueup sync` does.")
 
 
 @app.command("waive")

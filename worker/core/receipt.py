@@ -28,6 +28,7 @@ class Fate(StrEnum):
     PENDING = "not done yet"
 
 
+DONE = "closed"  # the state of an offboarding that went to its end
 CONTENT = "content"  # the kind of legacy that works on without its owner
 
 SETTLED = frozenset({Fate.GONE, Fate.HANDED_OVER, Fate.STAYS})
@@ -145,13 +146,16 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do, to wait for or to wonder about."""
-        return bool(self.closed_at) and not self.unfinished and all(line.fate in SETTLED for line in self.lines)
+        """Whether nothing is left to do, to wait for or to wonder about. What ended without a last look is not."""
+        looked = self.state == DONE and self.verified_at is not None
+        return looked and not self.unfinished and all(line.fate in SETTLED for line in self.lines)
 
     @property
     def headline(self) -> str:
         if self.complete:
             return "No access left that Trueup can see"
+        if self.closed_at and self.state != DONE:
+            return f"Ended before it was done: {self.state}"
         return f"Partial: {', '.join(self.remains)}"
 
     @property
@@ -161,8 +165,8 @@ class Receipt:
         parts = [f"{found[fate]:,} {words}" for fate, words in _REMAINS.items() if found[fate]]
         if self.unfinished:
             parts.append(f"{' and '.join(self.unfinished)} not finished")
-        if not parts and not self.closed_at:
-            parts.append("nothing was done yet")
+        if not parts and not self.complete:
+            parts.append("nothing was looked at yet")
         return tuple(parts)
 
     @property

@@ -3,6 +3,7 @@ in each of them, as deep as the vendor shows it. What was seen is written down b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -79,6 +80,20 @@ def look(case: Case, *, heirlooms: float | None = None) -> Looks:
         )
     never = {id: (f"never touched by Trueup: {why}", ()) for id, why in out_of_bounds.items() if id in deep}
     return Looks(deep, catalogue, {**untouched, **never})
+
+
+def completed(case: Case, first: Looks, after: Looks) -> Looks:
+    """A look that says what is gone, with what only the first kind of look tells: of whom the links are, and what works
+    for others and could not be read before, in time or at all."""
+    whole: dict[str, Belongings] = {}
+    for id, seen in after.of.items():
+        known = {one.what for one in seen.unseen}
+        missing = {one.what for one in first.of[id].unseen} - known if id in first.of else set()
+        if missing and seen.account is not None and id not in after.untouched:
+            again = _deep(case, id, math.inf)
+            told = tuple(one for one in again.unseen if one.what in missing)
+            whole[id] = replace(seen, unseen=(*seen.unseen, *told), heirlooms=again.heirlooms)
+    return replace(after, of={**after.of, **whole}) if whole else after
 
 
 def _is_here(case: Case, link: Any) -> bool:

@@ -90,9 +90,9 @@ def _round(case: Case) -> None:
     if any(change.operation == Operation.DISABLE.value for change in changes):
         bequest.hand_over(case, run, until)
     _make(case, run, changes, looks)
-    bequest.hand_over(case, run)
-    after = _look_again(case, run)
+    after = deeplook.completed(case, looks, _look_again(case, run))
     deeplook.write_down(case, after, final=True)
+    bequest.hand_over(case, run)
     _conclude(case, run, after)
 
 

@@ -19,7 +19,6 @@ from worker.core.plan import Operation
 from worker.core.receipt import ACCOUNT, Hidden, Legacy, Receipt, Trace, as_data, from_data, in_order, lines_of
 from worker.core.render import quoted
 from worker.errors import Misconfigured
-from worker.flows.deeplook import UNREAD
 from worker.flows.effects import DONE
 from worker.flows.leaving import name_of
 from worker.flows.links import find_person
@@ -45,6 +44,15 @@ def find(site: Site, query: str) -> Receipt:
                 f"Nobody has asked for an offboarding of {quoted(query, 80)!r}; `trueup offboard` does."
             )
         return of(site, session, row)
+
+
+def since(site: Site, moment: dt.datetime | None) -> list[Receipt]:
+    """Of everybody who was asked to leave since then (30 days ago), the newest first. Hints that were wrong are left
+    out."""
+    with site.begin() as session:
+        after = moment or site.now() - dt.timedelta(days=30)
+        rows = offboardings.since(session, "", after, 10_000)
+        return [of(site, session, row) for row in rows if row.state != offboardings.NOT_CONFIRMED]
 
 
 def of(site: Site, session: Session, row: OffboardingRow) -> Receipt:
@@ -105,7 +113,7 @@ def _trace(
         done,
         {key: tuple(c.task["hands"]) or _default_hands(part.target, id, c) for key, c in last.items()},
         {key: _trouble(c) for key, c in last.items()},
-        tuple(_hidden(one, part, done) for one in seen["hidden"] if one["what"] != UNREAD or not _read(part, id)),
+        tuple(_hidden(one, part, done) for one in seen["hidden"]),
         seen["kept"],
         tuple(_legacy(one) for one in part.record.get("heirlooms", {}).get(id, ())),
         frozenset(e.key for e in named),
@@ -119,9 +127,7 @@ def _key(change: ChangeRow) -> str:
 
 def _words(key: str, sentence: str) -> str:
     """`role Analyst` of a sentence that begins `revoke role Analyst from`."""
-    return (
-        "the account itself" if key == ACCOUNT else sentence.removeprefix("revoke ").split(" from ")[0]
-    )
+    return "the account itself" if key == ACCOUNT else sentence.removeprefix("revoke ").split(" from ")[0]
 
 
 def _trouble(change: ChangeRow) -> str:
@@ -152,10 +158,6 @@ def _hidden(one: Mapping[str, Any], part: OffboardingTarget, done: Mapping[str, 
     if one["lasts"] is not None and part.locked_at is not None:
         ends = part.locked_at + dt.timedelta(seconds=one["lasts"])
     return Hidden(one["what"], one["because"], tuple(one["hands"]), ends, done.get(one["key"]), one["key"])
-
-
-def _read(part: OffboardingTarget, id: str) -> bool:
-    return bool(part.record.get("heirlooms", {}).get(id))
 
 
 def _legacy(one: Mapping[str, Any]) -> Legacy:

@@ -60,6 +60,10 @@ def _found(person: Person, groups: dict[tuple[str, str], str]) -> list[str]:
     lines.append(f"so the person is {person.standing.value}" + (f"; {person.unsure}" if person.unsure else ""))
     if person.departure_marked:
         lines.append("a departure mark is set: nothing is granted, created or enabled")
+    if person.forced:
+        lines.append(
+            "a human has said that they have departed; that holds until `trueup lift`, whatever the source says"
+        )
     return lines
 
 

@@ -53,6 +53,9 @@ _TOO_EARLY = {
     "something about them still stands open; `trueup review list` shows it": (
         "SELECT 1 FROM episode WHERE person_id = :person AND closed_at IS NULL"
     ),
+    "their offboarding is under way; `trueup receipt` says how far it is": (
+        "SELECT 1 FROM offboarding WHERE person_id = :person AND closed_at IS NULL"
+    ),
     "a step on one of their accounts has no known outcome yet; the next `trueup apply` finds it out": (
         "SELECT 1 FROM step WHERE person_id = :person AND outcome IN ('attempted', 'unknown')"
     ),
@@ -67,6 +70,9 @@ _ERASING = (
     " WHERE person_id = :person",
     "UPDATE step SET sentence = :erased, args = '{}', detail = '', before = '', after = '' WHERE person_id = :person",
     "UPDATE episode SET sentence = :erased WHERE person_id = :person",
+    "UPDATE offboarding SET reason = '', why = '', receipt = '{}', watch_until = NULL WHERE person_id = :person",
+    "UPDATE offboarding_target SET record = '{}', failure = ''"
+    " WHERE offboarding_id IN (SELECT id FROM offboarding WHERE person_id = :person)",
     "UPDATE notice SET sentence = '' WHERE person_id = :person AND sentence <> ''",
     f"UPDATE decision SET note = '' WHERE episode_id IN ({_EPISODES})",
     f"UPDATE waiver SET note = '' WHERE (target, account_id) IN ({_ACCOUNTS})",

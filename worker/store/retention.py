@@ -55,6 +55,8 @@ _OVER: Mapping[str, str] = {
     ),
     "notice": "t.sent_at < :notices",
     "hint": "t.received_at < :hints",
+    # Receipts are kept until the person is forgotten.
+    "offboarding": "t.state = 'not confirmed' AND t.closed_at < :hints",
     "api_request": "t.at < :hints",
 }
 
