@@ -100,7 +100,9 @@ class Intake:
     def begin_anew(self) -> None:
         """As after the start; what the trail has, it keeps."""
         with psycopg.connect(dsn(self.database.owner_url)) as owner:
-            owner.execute("UPDATE offboarding SET closed_at = now(), watch_until = NULL")  # what is open counts
+            owner.execute(
+                "UPDATE offboarding SET closed_at = now(), watch_until = NULL, receipt = '{}'"
+            )  # what is open counts
             for table in ("offboarding_target", "offboarding", "hint", "api_request", "job", "subscription"):
                 owner.execute(f"DELETE FROM {table}".encode())
         self.clock.time = NOON

@@ -137,7 +137,7 @@ def event(
     }
 
 
-def delivery(*events: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def delivery(*events: Any, **more: Any) -> dict[str, Any]:
     return {
         "eventType": "com.okta.event_hook",
         "eventTypeVersion": "1.0",

@@ -169,6 +169,28 @@ def test_who_asks_second_for_the_same_person_sees_the_one_that_is_open(intake: I
     assert look(intake.client, first["location"], DESK).status_code == 200
 
 
+RECEIPT = {"headline": "No access left that Trueup can see", "reason": "left today", "asked_by": "api:hr",
+           "decided_by": "api:hr and operator:ida", "entries": [[7, "step ended"]], "lines": []}  # fmt: skip
+
+
+def test_a_receipt_says_to_each_caller_what_is_theirs_to_know(intake: Intake) -> None:
+    path = ask(intake.client, ASKED, HR).json()["location"]
+    ask(intake.client, {**ASKED, "reason": "another"}, DESK)
+    with intake.store.begin() as session:
+        session.connection().exec_driver_sql(f"UPDATE offboarding SET receipt = '{json.dumps(RECEIPT)}'")
+
+    hrs, desks, boards = (look(intake.client, path, token).json() for token in (HR, DESK, BOARD))
+
+    assert boards["receipt"] == RECEIPT
+    assert set(hrs["receipt"]) == {"headline", "reason", "asked_by", "lines"}
+    assert set(desks["receipt"]) == {"headline", "lines"}
+    assert [(one["actor"], one["reason"]) for one in (hrs, desks, boards)] == [
+        ("api:hr", "left today"), (None, None), ("api:hr", "left today"),
+    ]  # fmt: skip
+    listed = look(intake.client, f"{PATH}?since=2026-11-21T00:00:00Z", DESK).json()["offboardings"]
+    assert [(one["actor"], one["reason"]) for one in listed] == [(None, None)]
+
+
 @pytest.mark.parametrize("id", [str(uuid.uuid4()), "1", "x" * 200, "%00", "..%2f..%2fhealthz"])
 def test_what_is_not_there_is_not_there(intake: Intake, id: str) -> None:
     answer = look(intake.client, f"{PATH}/{id}", BOARD)
@@ -255,7 +277,7 @@ def test_two_people_of_one_name_are_told_apart_by_id(intake: Intake) -> None:
 
 @pytest.mark.parametrize("key", ["", "short", "x" * 129, "with a blank", "umlaut-\xe4\xe4\xe4\xe4"])
 def test_a_request_has_a_key(intake: Intake, key: str) -> None:
-    headers = {"authorization": f"Bearer {HR}".encode(), "idempotency-key": key.encode("latin-1")}
+    headers = {b"authorization": f"Bearer {HR}".encode(), b"idempotency-key": key.encode("latin-1")}
 
     answer = intake.client.post(PATH, json=ASKED, headers=headers)
 

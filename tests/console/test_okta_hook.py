@@ -91,7 +91,7 @@ def test_the_handshake_gives_back_the_challenge(intake: Intake) -> None:
 
 @pytest.mark.parametrize("challenge", ["", "x" * 513, "caf\xe9"])
 def test_a_challenge_that_is_none_of_oktas_is_not_given_back(intake: Intake, challenge: str) -> None:
-    headers = {"authorization": OKTA.encode(), "x-okta-verification-challenge": challenge.encode("latin-1")}
+    headers = {b"authorization": OKTA.encode(), b"x-okta-verification-challenge": challenge.encode("latin-1")}
 
     answer = intake.client.get(PATH, headers=headers)
 

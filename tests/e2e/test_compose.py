@@ -101,7 +101,7 @@ def test_nobody_is_told_a_secret_that_is_not_for_them() -> None:
         "worker": working,
         "leaver-worker": working,
         "beat": {"database_url", "redis_url"},
-        "api": {"database_url", "redis_url"},
+        "api": {"database_url", "redis_url", "api_token", "okta_hook_secret"},
     }
 
 
@@ -228,6 +228,8 @@ def deployment(world: World, new_state: Callable[[], Path]) -> Iterator[Deployme
     for variable, secret in named.items():
         text = text.replace(f"${{env:{variable}}}", f"${{file:/run/secrets/{secret}}}")
     text += "\nschedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
+    text += 'api: {tokens: {hr: "${file:/run/secrets/api_token}"}}\n'
+    text += 'hooks: {okta: {secret: "${file:/run/secrets/okta_hook_secret}"}}\n'
     folder = new_state()
     programs = postgres._programs(place_of(postgres._KIND, folder))
     made = Deployment(folder, programs, text, {named[key]: value for key, value in held.items()})
@@ -247,6 +249,21 @@ def eventually(deployment: Deployment, what: str, so: Callable[[], bool], within
         time.sleep(0.05)
 
 
+def _others_may_tell_the_api(deployment: Deployment) -> None:
+    """Whoever has one of the two secrets that `make secrets` has made, and nobody else."""
+    hook, listed = (
+        f"{deployment.api}/v1/hooks/okta/okta",
+        f"{deployment.api}/v1/offboardings?since=2026-01-01T00:00:00Z",
+    )
+    proofs = {
+        hook: {"Authorization": deployment.secret("okta_hook_secret"), "x-okta-verification-challenge": "c"},
+        listed: {"Authorization": f"Bearer {deployment.secret('api_token')}"},
+    }
+    for address, headers in proofs.items():
+        assert httpx.get(address, headers={k: v.strip() for k, v in headers.items()}).status_code == 200
+        assert httpx.get(address).status_code == 401
+
+
 def test_the_commands_of_compose_keep_the_company_true(deployment: Deployment, world: World) -> None:
     _servers_come_up(deployment)
     _the_database_is_made(deployment)
@@ -257,6 +274,7 @@ def test_the_commands_of_compose_keep_the_company_true(deployment: Deployment, w
         deployment.start(name)
     for name in RUNNING:
         eventually(deployment, f"{name} is healthy", lambda name=name: deployment.healthy(name))  # type: ignore[misc]
+    _others_may_tell_the_api(deployment)
 
     _drift_is_healed(deployment, world)
     _a_leaver_is_locked_out(deployment, world)

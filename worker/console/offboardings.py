@@ -100,7 +100,7 @@ class _Counter:
         )
         if row is None:
             raise _nothing()
-        return asked.answer({**_shown(row), "receipt": row.receipt or None})
+        return asked.answer({**self._shown(row, name), "receipt": self._receipt(row, name)})
 
     async def _list(self, request: Request) -> Response:
         name, moment = self._caller(request), _since(request)
@@ -109,7 +109,27 @@ class _Counter:
         )
         shown, more = rows[: requests.SHOWN], rows[requests.SHOWN :]
         then = f"{PATH}?since={more[0].requested_at.astimezone(dt.UTC):%Y-%m-%dT%H:%M:%S.%fZ}" if more else None
-        return asked.answer({"offboardings": [_shown(row) for row in shown], "next": then})
+        return asked.answer({"offboardings": [self._shown(row, name) for row in shown], "next": then})
+
+    def _shown(self, row: OffboardingRow, caller: str) -> dict[str, Any]:
+        """Nobody's name: the person is our id, as in the trail. Why somebody else asked for it is theirs to tell."""
+        theirs = self._may_know(row, caller)
+        return {
+            "id": str(row.id), "person": str(row.person_id), "state": row.state, "why": row.why, "trigger": row.trigger,
+            "reason": row.reason if theirs else None, "actor": row.actor if theirs else None, "forced": row.forced,
+            **{name: moment.astimezone(dt.UTC) if (moment := getattr(row, name)) else None for name in _MOMENTS},
+        }  # fmt: skip
+
+    def _receipt(self, row: OffboardingRow, caller: str) -> dict[str, Any] | None:
+        """As it was written; without who decided, for those who do not see all."""
+        if not row.receipt:
+            return None
+        hidden = set() if caller in self._api.sees_all else {"decided_by", "entries"}
+        hidden |= set() if self._may_know(row, caller) else {"reason", "asked_by"}
+        return {key: value for key, value in row.receipt.items() if key not in hidden}
+
+    def _may_know(self, row: OffboardingRow, caller: str) -> bool:
+        return row.actor == f"api:{caller}" or caller in self._api.sees_all
 
 
 def _nothing() -> HTTPException:
@@ -149,12 +169,3 @@ def _since(request: Request) -> dt.datetime:
     except (ValueError, OverflowError):
         said = "`since` is a moment with its zone, such as 2026-11-21T08:00:00Z (a + is written %2B in an address)."
         raise HTTPException(422, said) from None
-
-
-def _shown(row: OffboardingRow) -> dict[str, Any]:
-    """Nobody's name: the person is our id, as in the trail."""
-    return {
-        "id": str(row.id), "person": str(row.person_id), "state": row.state, "why": row.why, "trigger": row.trigger,
-        "reason": row.reason, "actor": row.actor, "forced": row.forced,
-        **{name: moment.astimezone(dt.UTC) if (moment := getattr(row, name)) else None for name in _MOMENTS},
-    }  # fmt: skip
