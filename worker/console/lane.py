@@ -15,6 +15,7 @@ from worker.errors import Misconfigured, Unavailable, Unknown
 
 Result = TypeVar("Result")
 AGAIN = "10"  # seconds, for whoever is told to come again
+LOOK = 0.01  # seconds between two looks whether a thread is free
 
 
 class Lane:
@@ -25,10 +26,8 @@ class Lane:
         self._under_way: set[object] = set()
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """What the work returns. Raises HTTPException 503 when it cannot be done, is not done in time, or there are
-        too many: what it is about may be asked again."""
-        if len(self._under_way) >= self._at_once:
-            raise _not_now("every thread is in use")
+        """What the work returns. Raises HTTPException 503 when it cannot be done or is not done in time, be it that no
+        thread was free: what it is about may be asked again."""
         job, begun = object(), False
 
         def whole() -> Result:
@@ -40,16 +39,18 @@ class Lane:
             finally:
                 self._under_way.discard(job)
 
-        self._under_way.add(job)
         try:
             with anyio.move_on_after(self._patience):
+                while len(self._under_way) >= self._at_once:
+                    await anyio.sleep(LOOK)
+                self._under_way.add(job)
                 return await to_thread.run_sync(whole, abandon_on_cancel=True)
         except (Unavailable, Unknown, Misconfigured) as error:
             raise _not_now(str(error)) from error
         finally:
             if not begun:
                 self._under_way.discard(job)
-        raise _not_now("it took too long")
+        raise _not_now("it took too long" if begun else "every thread is in use")
 
 
 def _not_now(why: str) -> HTTPException:
