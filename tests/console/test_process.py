@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
-from tests.conftest import Database
+from tests.conftest import Database, dsn
+from tests.console import outside
 from worker import wiring
 from worker.budget import ping
 from worker.errors import Unavailable
@@ -89,6 +91,51 @@ def test_it_comes_up_before_its_database_and_its_redis(trueup_yaml: Path) -> Non
     assert "Redis does not answer" in said["redis"]
     assert "pw123" not in answer.text
     assert "pw456" not in answer.text
+
+
+TOLD = """
+api: {tokens: {hr: "${env:HR}"}}
+hooks: {okta: {secret: "${env:OKTA_HOOK}"}}
+"""
+
+
+@pytest.fixture
+def told_yaml(trueup_yaml: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "trueup.yaml"
+    file.write_text(trueup_yaml.read_text(encoding="utf-8") + TOLD, encoding="utf-8")
+    return file
+
+
+def test_it_takes_down_what_it_is_told_and_logs_no_secret(told_yaml: Path, fresh_database: Database) -> None:
+    environment = {wiring.DATABASE: fresh_database.worker_url, **outside.SECRETS}
+    with api(told_yaml, environment) as (process, log):
+        with httpx.Client(base_url=str(log[-1]["address"]), trust_env=False) as client:
+            body = outside.delivery(outside.event("user.lifecycle.deactivate"))
+            answers = [outside.deliver(client, body), outside.deliver(client, body, "wrong")]
+            asked = outside.ask(client, {"person": "nobody@acme.example", "reason": "left"})
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=30)
+
+    assert [answer.status_code for answer in answers] == [204, 401]
+    assert asked.status_code == 422
+    with psycopg.connect(dsn(fresh_database.owner_url)) as connection:
+        assert connection.execute("SELECT count(*) FROM hint WHERE said <> 'delivery'").fetchone() == (1,)
+    for secret in outside.SECRETS.values():
+        assert secret not in rest
+    assert "hook taken" in rest
+
+
+def test_it_does_not_come_up_with_a_secret_that_will_not_do(told_yaml: Path, fresh_database: Database) -> None:
+    environment = {wiring.DATABASE: fresh_database.worker_url, **outside.SECRETS, "HR": "short"}
+    command = [sys.executable, "-m", "worker", "api", "--port", "0", "-c", str(told_yaml)]
+
+    ended = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert ended.returncode == 1
+    assert "api.tokens.hr: ${env:HR} must hold 32 to 128 characters" in " ".join(ended.stderr.split())
+    assert "api listening" not in ended.stderr
 
 
 def test_a_redis_that_answers_is_well(tmp_path: Path) -> None:

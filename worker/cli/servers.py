@@ -109,10 +109,11 @@ def api(
     logs.configure("api")
     with server.listening(host, port) as listener, wiring.database() as (worker_url, _):
         where = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-        logs.event("api listening", address=where)
         store = Store(worker_url)
         try:
-            server.run(server.watching(loaded, store, wiring.utc_now, _redis_probe(), _sender(loaded)), listener)
+            app = server.watching(loaded, store, wiring.utc_now, _redis_probe(), _sender(loaded))
+            logs.event("api listening", address=where)
+            server.run(app, listener)
         finally:
             store.close()
 
