@@ -742,6 +742,7 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_step_run_id"), "step", ["run_id"], unique=False)
     op.create_index("step_latest", "step", ["target", "attempted_at"], unique=False)
+    op.create_index("step_of_person", "step", ["person_id", "attempted_at"], unique=False)
     op.create_index(
         "step_unsettled",
         "step",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections import Counter
 from typing import Any
 
 from sqlmodel import col, select
@@ -101,6 +102,12 @@ def fates(found: Receipt, target: str = "") -> dict[str, Fate]:
 def line(found: Receipt, key: str, target: str = "looker") -> Line:
     (one,) = [each for each in found.lines if each.target == target and each.key == key]
     return one
+
+
+def done(rig: Rig) -> Counter[str]:
+    """Every call that changed anything anywhere so far, with how often; the later minus the earlier is what came
+    between."""
+    return Counter(rig.mutations())
 
 
 def settled(rig: Rig, site: Site) -> None:

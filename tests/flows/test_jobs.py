@@ -14,7 +14,7 @@ from sqlmodel import col, select
 from tests.flows.rig import Rig
 from worker.core.guardrails import State
 from worker.errors import Refused, TrueupError
-from worker.flows import jobs, leaving, notices, offboarding, passes, trail
+from worker.flows import jobs, leaving, notices, offboarding, passes, trail, watch
 from worker.flows.apply import work
 from worker.flows.site import Nudge, Site
 from worker.store import jobs as slots
@@ -92,6 +92,7 @@ _TASKS = {
     leaving.OFFBOARD: lambda site, id, *target: offboarding.work(site, uuid.UUID(id), *target),
     jobs.VERIFY: lambda site, job: jobs.go_on(site, job, lambda progress: trail.verify_on(site, progress)),
     jobs.RETENTION: lambda site, job: jobs.go_on(site, job, lambda _: None),
+    jobs.WATCH: lambda site, job: jobs.go_on(site, job, lambda progress: watch.sweep(site, progress)),
     jobs.TELL: _told,
 }
 
@@ -133,7 +134,7 @@ def test_the_schedule_alone_brings_the_company_in_order_and_keeps_it_so(rig: Rig
 
 def test_a_plan_waits_for_the_reads_of_its_time_and_a_late_read_holds_it_up(crew: Crew) -> None:
     first = crew.tick()
-    assert {nudge.task for nudge in first} == {jobs.READ, jobs.VERIFY, jobs.RETENTION, jobs.TELL}
+    assert {nudge.task for nudge in first} == {jobs.READ, jobs.VERIFY, jobs.RETENTION, jobs.TELL, jobs.WATCH}
     for nudge in first:
         if nudge != Nudge(jobs.READ, ("pull okta",)):
             crew.take(nudge)

@@ -16,7 +16,7 @@ from worker.core.audit import Event
 from worker.core.guardrails import State
 from worker.core.notices import NoticeKind
 from worker.core.plan import Operation
-from worker.core.receipt import ACCOUNT, Hidden, Legacy, Receipt, Trace, as_data, from_data, in_order, lines_of
+from worker.core.receipt import ACCOUNT, Fate, Hidden, Legacy, Receipt, Trace, as_data, from_data, in_order, lines_of
 from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows.effects import DONE
@@ -191,7 +191,7 @@ def close_if_done(site: Site, session: Session, id: uuid.UUID) -> None:
     receipt = draw_up(site, session, row)
     data = as_data(receipt)
     offboardings.store_receipt(session, row, data)
-    if not receipt.complete:
+    if any(line.fate is Fate.MANUAL for line in receipt.lines):  # of what nobody can see, every receipt speaks
         sentence = f"{receipt.person} is out as far as Trueup could: {receipt.headline}"
         notices.notice(session, NoticeKind.LEAVER_PARTIAL, str(id), sentence, now, person_id=row.person_id)
     site.record(session, _closed(site, row, receipt, data))

@@ -131,10 +131,10 @@ def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
     rows = session.execute(
         text(
             "SELECT o.id, '' AS target, o.requested_at FROM offboarding o"
-            " WHERE o.state = 'asked' AND coalesce(o.not_before, :now) <= :now"
+            " WHERE o.closed_at IS NULL AND o.state = 'asked' AND coalesce(o.not_before, :now) <= :now"
             " UNION ALL SELECT o.id, t.target, o.requested_at FROM offboarding o"
             " JOIN offboarding_target t ON t.offboarding_id = o.id"
-            " WHERE o.state = 'working' AND t.state = 'open' AND coalesce(t.not_before, :now) <= :now"
+            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open' AND coalesce(t.not_before, :now) <= :now"
             " ORDER BY 3, 2"
         ),
         {"now": now},

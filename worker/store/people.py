@@ -33,6 +33,7 @@ class Remark:
     departed: bool
     status: str
     linked: bool = False  # an account of theirs is known
+    taken_over: bool = False  # they were held by a human's word until now
 
 
 def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
@@ -50,9 +51,13 @@ def remark_departures(session: Session, source: str, now: dt.datetime, began: dt
     facts = {"source": source, "now": now, "cause": BY_SOURCE, "began": began, "lag": LAG}
     with planned_for_all_rows(session):
         marked = session.connection().execute(_MARK, facts).all()
-        session.connection().execute(_TAKE_OVER, facts)
+        taken_over = session.connection().execute(_TAKE_OVER, facts).all()
         lifted = session.connection().execute(_LIFT, facts).all()
-    return [Remark(str(p), True, s, linked) for p, s, linked in marked] + [Remark(str(p), False, s) for p, s in lifted]
+    return [
+        *(Remark(str(p), True, s, linked) for p, s, linked in marked),
+        *(Remark(str(p), True, s, taken_over=True) for p, s in taken_over),
+        *(Remark(str(p), False, s) for p, s in lifted),
+    ]
 
 
 def mark_departed(session: Session, person_id: str, cause: str, now: dt.datetime) -> None:
@@ -270,6 +275,7 @@ UPDATE person SET departure_cause = :cause
 FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
 WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed'
   AND person.departure_marked_at IS NOT NULL AND person.departure_cause <> :cause
+RETURNING person.id, i.status
 """)
 
 _LIFT = text("""

@@ -71,6 +71,7 @@ class StepRow(SQLModel, table=True):
     __tablename__ = "step"
     __table_args__ = (
         Index("step_latest", "target", "attempted_at"),
+        Index("step_of_person", "person_id", "attempted_at"),
         Index(
             "step_unsettled",
             "target",
