@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Database, dsn
-from tests.red import budget, core, flows, leavers, targets
+from tests.red import budget, core, flows, intake, leavers, targets
 
 pytestmark = pytest.mark.guards
 
@@ -44,7 +44,7 @@ def server(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
 
 
 def test_every_guard_has_a_name_of_its_own() -> None:
-    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS, leavers.MUTANTS, targets.MUTANTS):
+    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS, intake.MUTANTS, leavers.MUTANTS, targets.MUTANTS):
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
@@ -83,3 +83,10 @@ def test_a_guard_of_a_flow_that_is_switched_off_makes_its_test_red(server: dict[
 def test_a_guard_of_offboardings_that_is_switched_off_makes_its_test_red(part: int, server: dict[str, str]) -> None:
     expected = {mutant.guard: "red" for mutant in leavers.MUTANTS[part::PARTS]}
     assert verdicts("leavers", part, {**os.environ, **server}) == {"nothing": "green", **expected}
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_guard_of_the_intake_that_is_switched_off_makes_its_test_red(part: int, server: dict[str, str]) -> None:
+    expected = {mutant.guard: "red" for mutant in intake.MUTANTS[part::PARTS]}
+    assert verdicts("intake", part, {**os.environ, **server}) == {"nothing": "green", **expected}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.red import budget, core, flows, leavers, targets
+from tests.red import budget, core, flows, intake, leavers, targets
 from tests.red.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +26,7 @@ GROUPS: dict[str, tuple[Mutant, ...]] = {
     "budget": budget.MUTANTS,
     "core": core.MUTANTS,
     "flows": flows.MUTANTS,
+    "intake": intake.MUTANTS,
     "leavers": leavers.MUTANTS,
     "targets": targets.MUTANTS,
 }
@@ -33,11 +34,11 @@ SMALL = ("hypothesis", "pydantic", "yaml")
 LARGE = ("sqlmodel", "alembic.command", "httpx", "uvicorn", "starlette", "jsonschema_rs", "rfc8785", "looker_sdk")
 LIBRARIES = {
     "budget": (*SMALL, *LARGE, "redis"), "core": SMALL, "flows": (*SMALL, *LARGE),
-    "leavers": (*SMALL, *LARGE), "targets": (*SMALL, *LARGE),
+    "intake": (*SMALL, *LARGE), "leavers": (*SMALL, *LARGE), "targets": (*SMALL, *LARGE),
 }  # fmt: skip
 OPTIONS = ["-q", "--assert=plain", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={ROOT}", "-c/dev/null"]
 _TIMED = ("-p", "pytest_timeout", "--timeout=120")
-ALSO = {"budget": _TIMED, "core": ("--noconftest",), "flows": _TIMED, "leavers": _TIMED, "targets": _TIMED}
+ALSO = {group: ("--noconftest",) if group == "core" else _TIMED for group in GROUPS}
 
 
 def main(group: str, part: int, parts: int) -> None:
