@@ -361,6 +361,23 @@ def test_a_forced_one_that_waits_for_a_second_person_takes_nothing_and_a_no_lift
         assert not rig.looker_user(other).is_disabled
 
 
+def test_whoever_makes_a_waiting_one_theirs_cannot_approve_it_either(rig: Rig, who: str) -> None:
+    with rig.open("enforce", actor="operator:ana", limits=TWO) as site:
+        for place in (0, 1):
+            rig.world.okta.deactivate(rig.okta_id(everywhere(rig, place)))
+            id = hint(site, everywhere(rig, place))
+            finish(rig, site)
+        assert row(site, id).state == "waiting"
+        assert ask(site, everywhere(rig, 1), actor="operator:cid") == id
+        assert ask(site, everywhere(rig, 1), forced=True) == id
+        finish(rig, site)
+        assert row(site, id).state == "waiting"
+        (waiting,) = holds.pending(site)
+        for each in ("operator:ana", "operator:cid"):
+            with pytest.raises(Refused, match="second person"):
+                holds.decide(replace(site, actor=each), waiting, True, "")
+
+
 def test_many_departures_in_one_read_all_wait(rig: Rig, who: str) -> None:
     with rig.open("enforce", limits={"departures": {"per_run": 1, "per_day": 50}}) as site:
         for place in (0, 1):

@@ -12,7 +12,6 @@ from worker.flows.leaving import call_off, end_waivers
 from worker.flows.site import Site
 from worker.store import mirror, people
 
-
 _TAKEN_OVER = "departure hold taken over"  # by the source's own word
 
 

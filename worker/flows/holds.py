@@ -84,10 +84,10 @@ def decide(site: Site, waiting: Waiting, approve: bool, note: str) -> str:
 def _approve(site: Site, session: Session, row: OffboardingRow) -> None:
     if is_machine(site.actor):
         raise Refused("Only a named human may approve an offboarding.")
-    if same_human(row.actor, site.actor):
+    if any(same_human(who, site.actor) for who in (row.actor, row.decided_by) if who):
         raise Refused(
-            f"It waits for a second person: it was asked for by {quoted(row.actor, 80)}, which is you, whatever name"
-            " --as gives you. Somebody with a login of their own has to approve it."
+            f"It waits for a second person: {quoted(row.decided_by or row.actor, 80)} asked for it, which is you, whatever"
+            " name --as gives you. Somebody with a login of their own has to approve it."
         )
     row.approved_by = site.actor
     row.decided_by = row.decided_by or site.actor
