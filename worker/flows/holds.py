@@ -86,8 +86,8 @@ def _approve(site: Site, session: Session, row: OffboardingRow) -> None:
         raise Refused("Only a named human may approve an offboarding.")
     if any(same_human(who, site.actor) for who in (row.actor, row.decided_by) if who):
         raise Refused(
-            f"It waits for a second person: {quoted(row.decided_by or row.actor, 80)} asked for it, which is you, whatever"
-            " name --as gives you. Somebody with a login of their own has to approve it."
+            f"It waits for a second person: {quoted(row.decided_by or row.actor, 80)} asked for it, and that is you,"
+            " whatever name --as gives you. Somebody with a login of their own has to approve it."
         )
     row.approved_by = site.actor
     row.decided_by = row.decided_by or site.actor
