@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.drift_reports import HOSTILE, MARKUP
+from tests.drift_reports import MARKUP, TURNED
 from tests.test_report import Page
 from worker import receipt as written
 from worker.core.receipt import ACCOUNT, Comeback, Fate, Line, Receipt, in_order
@@ -71,7 +71,7 @@ def test_every_line_is_on_the_page_once_and_what_is_by_hand_has_its_steps_at_the
 
 
 def test_what_somebody_is_called_does_nothing_to_the_page_or_to_a_terminal() -> None:
-    hostile = receipt(line(Fate.MANUAL, HOSTILE, because=MARKUP), person=f"{MARKUP} <x@y>", reason=HOSTILE)
+    hostile = receipt(line(Fate.MANUAL, TURNED, because=MARKUP), person=f"{MARKUP} <x@y>", reason=TURNED)
     page = Page(written.html(hostile))
     assert not page.all("script", "img", "b")
     assert all(text.isprintable() or "\n" not in text for text, _ in written.text(hostile))
