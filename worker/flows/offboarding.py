@@ -123,9 +123,9 @@ def _join(site: Site, session: Session, row: OffboardingRow, asked: Asked) -> li
     row.source_event_at = min(moments, default=None)
     if asked.trigger not in NAMED:
         return []
+    if asked.forced and not row.forced:  # whoever forces it answers for it from now on
+        row.forced, row.decided_by = True, asked.actor
     row.decided_by = row.decided_by or asked.actor
-    if asked.forced and not row.forced:  # it is this human's from now on
-        row.forced, row.actor = True, asked.actor
     row.not_before = None
     if row.state == WAITING and row.begun_at is not None:
         go_on(site, session, row)
