@@ -76,13 +76,21 @@ class Person:
         return value if isinstance(value, str) else ""
 
 
+ATTRIBUTE = "attribute"  # the kind of entitlement that an account has one value of, or none
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Entitlement:
     """Something a target can grant, by the vendor's stable ids. `key` is its text form everywhere it is stored."""
 
-    kind: str  # role, group
+    kind: str  # role, group, attribute
     id: str
-    scope: str = ""  # TeamCity: "g" or "p:<project external id>"
+    scope: str = ""  # TeamCity: "g" or "p:<project external id>"; of an attribute its value
+
+    @property
+    def bare(self) -> Entitlement:
+        """What is governed: an attribute whatever its value, anything else as it is."""
+        return Entitlement(self.kind, self.id) if self.kind == ATTRIBUTE and self.scope else self
 
     @property
     def key(self) -> str:
@@ -100,11 +108,18 @@ class Entitlement:
 class Reference:
     """An entitlement as a policy names it, before the target's catalogue says which one that is."""
 
-    kind: str  # role, group
+    kind: str  # role, group, attribute
     name: str
-    scope: str = ""  # as in Entitlement
+    scope: str = ""  # as in Entitlement; of an attribute a value, or "$profile.<name>"
+
+    @property
+    def bare(self) -> Reference:
+        """As in Entitlement."""
+        return Reference(self.kind, self.name) if self.kind == ATTRIBUTE and self.scope else self
 
     def __str__(self) -> str:
+        if self.kind == ATTRIBUTE:
+            return f"{self.kind} {self.name}{f' = {self.scope}' if self.scope else ''}"
         place = {"": "", "g": " everywhere"}.get(self.scope, f" in {self.scope.removeprefix('p:')}")
         return f"{self.kind} {self.name}{place}"
 
@@ -127,7 +142,8 @@ class Account:
     """A person's presence in one target; desired and observed share this type, so comparison is plain equality.
 
     `login` is the login key (Looker: e-mail; TeamCity: user name). `profile` holds the target's own field names
-    for what follows the source (Looker: first_name, last_name; TeamCity: name, email). `entitlements` are direct ones.
+    for what follows the source (Looker: first_name, last_name; TeamCity: name, email). `entitlements` are direct ones;
+    of the attributes in `known`, by id, those are all its own values, and nothing is known of the others.
     """
 
     id: str
@@ -137,18 +153,51 @@ class Account:
     profile: Mapping[str, str] = field(default_factory=dict)
     entitlements: frozenset[Entitlement] = frozenset()
     traits: frozenset[Trait] = frozenset()
+    known: frozenset[str] = frozenset()
+
+    def own(self, attribute: str) -> str | None:
+        """The account's own value of an attribute, by its id; None where it has none, or none is known."""
+        return next((e.scope for e in self.entitlements if e.kind == ATTRIBUTE and e.id == attribute), None)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupValue:
+    """A value that members of a group have of an attribute, unless they have one of their own; the lowest rank wins.
+
+    `inherited`: the group only lies in one that has the value, and whether it counts there is the target's secret.
+    """
+
+    rank: int
+    group: str
+    value: str
+    everybody: bool = False  # every account is in the group, whatever its holdings say
+    inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What an attribute is: the type of its values, and what an account without a value of its own has.
+
+    `readable` is False where the target shows nobody the values; then there are none here either.
+    """
+
+    type: str = ""
+    default: str | None = None
+    groups: tuple[GroupValue, ...] = ()
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """One role, group or scope that a target has. `name` is what the policy calls it; `closed` says why it cannot be
-    granted or revoked through the API ("" when it can)."""
+    """One role, group, scope or attribute that a target has. `name` is what the policy calls it; `closed` says why it
+    cannot be granted or revoked through the API ("" when it can)."""
 
-    kind: str  # role, group, scope
+    kind: str  # role, group, scope, attribute
     id: str
     name: str
     privileged: bool = False
     closed: str = ""
+    definition: Definition | None = None  # of an attribute
 
 
 @dataclass(frozen=True)
@@ -182,9 +231,11 @@ class Catalogue:
         return bool((found and found.privileged) or (scope and scope.privileged))
 
     def label(self, entitlement: Entitlement) -> str:
-        """What people read: `role Developer`, `role PROJECT_DEVELOPER in Web`."""
+        """What people read: `role Developer`, `role PROJECT_DEVELOPER in Web`, `attribute region = EMEA`."""
         found = self.item(entitlement.kind, entitlement.id)
         name = found.name if found else entitlement.id
+        if entitlement.kind == ATTRIBUTE:
+            return str(Reference(entitlement.kind, name, entitlement.scope))
         if not entitlement.scope:
             return f"{entitlement.kind} {name}"
         if entitlement.scope == "g":

@@ -336,7 +336,7 @@ class Settings(Section):
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""
-        chosen = {op: getattr(self.gates, op.value) or PRESETS[self.mode][op] for op in Operation}
+        chosen = {op: getattr(self.gates, op.value, None) or PRESETS[self.mode][op] for op in Operation}
         return GateTable(chosen, Gate(self.gates.privileged))
 
     def correlation_of(self, target: str) -> CorrelationKeys:
