@@ -65,6 +65,7 @@ class Registration:
     granted: set[str]
     secret_expired: bool = False
     lifetime: int = LIFETIME
+    thumbprint: str = ""  # of the certificate, in hexadecimal
     _tokens: dict[str, float] = field(default_factory=dict)
     _registered: dict[str, Any] = field(default_factory=dict)  # public keys by either thumbprint
 
@@ -77,7 +78,8 @@ class Registration:
         made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
         made = made.serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(hours=1))
         signed = made.not_valid_after(now + dt.timedelta(days=365)).sign(key, hashes.SHA256())
-        for algorithm in (hashes.SHA1(), hashes.SHA256()):  # noqa: S303 - a thumbprint, as the protocol has it
+        self.thumbprint = signed.fingerprint(hashes.SHA1()).hex()  # noqa: S303 - as the protocol has it
+        for algorithm in (hashes.SHA1(), hashes.SHA256()):  # noqa: S303
             print_ = base64.urlsafe_b64encode(signed.fingerprint(algorithm)).rstrip(b"=").decode()
             self._registered[print_] = key.public_key()
         return _pem(key) + signed.public_bytes(serialization.Encoding.PEM).decode()
