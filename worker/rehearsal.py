@@ -32,11 +32,11 @@ _SCHEDULE = "schedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
 
 
 def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> None:
-    """Serve the three vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
+    """Serve the vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
     world, stop = World.of(size, seed), _told_to_stop()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with world.serve([port, port + 1, port + 2] if port else (0, 0, 0)):
+        with world.serve(port):
             settings, environment = folder / "trueup.yaml", folder / "sandbox.env"
             if not settings.exists():
                 settings.write_text(world.settings_yaml(), encoding="utf-8")

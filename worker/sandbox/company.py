@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Employee:
-    """A user at Okta. `profile` holds Okta's base attributes; `groups` are names of Okta groups."""
+    """A user at Okta. `profile` holds Okta's base attributes; `groups` are names of groups."""
 
     id: str
     status: str
@@ -26,7 +26,8 @@ class SourceGroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class LookerUser:
-    """`kind` is standard, service, support or embed; `roles` and `groups` are names, direct ones only."""
+    """`kind` is standard, service, support or embed; `roles` and `groups` are names, direct ones only. `attributes` are
+    (name, value), its own ones."""
 
     id: str
     email: str
@@ -36,6 +37,19 @@ class LookerUser:
     kind: str
     roles: tuple[str, ...]
     groups: tuple[str, ...]
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LookerAttributeSpec:
+    """A user attribute; `groups` are (group name, value), the first one wins."""
+
+    id: str
+    name: str
+    label: str
+    type: str = "string"
+    default: str | None = None
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +161,9 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One thing that was planted on purpose. `kind` is one of `worker.sandbox.trouble`; `who` is the Okta login of the
-    person, or the account's login where no person owns it; `where` is okta, looker or teamcity."""
+    """One thing that was planted on purpose. `kind` is one of `worker.sandbox.trouble`; `who` is the login of the
+    person, or the account's login where no person owns it; `where` is okta, entra, looker or
+    teamcity."""
 
     kind: str
     who: str
@@ -175,4 +190,5 @@ class Company:
     teamcity_projects: tuple[TeamCityProjectSpec, ...]
     policy: str
     stories: tuple[Story, ...] = ()
+    looker_attributes: tuple[LookerAttributeSpec, ...] = ()
     tenant: Tenant = Tenant()
