@@ -62,7 +62,7 @@ ALTER TABLE head ENABLE ALWAYS TRIGGER head_only_advances;
 
 # Retention deletes what is over; what still counts is kept even from it.
 _STILL_COUNTS = {
-    **dict.fromkeys(("identity", "source_group", "membership", "account", "holding", "catalogue_item"),
+    **dict.fromkeys(("identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item"),
                     "OLD.valid_to IS NULL"),
     "step": "OLD.outcome IN ('attempted', 'unknown')",
     "run": "OLD.closed_at IS NULL",
@@ -91,7 +91,7 @@ def _worker_role() -> None:
 
 
 _STAGING = (
-    "staged_identity", "staged_source_group", "staged_membership",
+    "staged_identity", "staged_source_group", "staged_membership", "staged_nesting",
     "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait",
 )  # fmt: skip
 _RIGHTS = {
@@ -104,7 +104,7 @@ _RIGHTS = {
     ),
     # To delete from the first two lines is for retention.
     "SELECT, INSERT, UPDATE, DELETE": (
-        "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
+        "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
         "run", "change", "step", "part", "job", "notice",
         *_STAGING,
         "pin", "baseline", "pause",
@@ -321,6 +321,22 @@ def _tables() -> None:
         postgresql_where=sa.text("valid_to IS NULL"),
     )
     op.create_table(
+        "nesting",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("child_id", sa.String(), nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("source", "group_id", "child_id", "valid_from"),
+    )
+    op.create_index(
+        "nesting_now",
+        "nesting",
+        ["source", "group_id", "child_id"],
+        unique=True,
+        postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_table(
         "notice",
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
@@ -480,6 +496,14 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_staged_membership_snapshot_id"), "staged_membership", ["snapshot_id"], unique=False)
     op.create_table(
+        "staged_nesting",
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("child_id", sa.String(), nullable=False),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_staged_nesting_snapshot_id"), "staged_nesting", ["snapshot_id"], unique=False)
+    op.create_table(
         "staged_source_group",
         sa.Column("snapshot_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
@@ -487,6 +511,7 @@ def _tables() -> None:
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("members", sa.Integer(), nullable=False),
         sa.Column("problem", sa.String(), nullable=False),
+        sa.Column("stamp", sa.Text(), nullable=False),
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_source_group_snapshot_id"), "staged_source_group", ["snapshot_id"], unique=False)

@@ -24,6 +24,7 @@ from worker.flows.reading import begin, close, read, work
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Whole
 from worker.store import mirror, parts
+from worker.store.tables.read import STAGING
 
 CONNECTORS = ["okta", "looker", "teamcity"]
 
@@ -269,7 +270,7 @@ def test_a_part_that_is_done_twice_is_staged_once_and_the_late_worker_writes_not
         done = parts.done(session, snapshot)
         rows = sum(
             session.scalars(text(f"SELECT count(*) FROM staged_{table}")).one()
-            for table in ("identity", "source_group", "membership", "account", "holding", "catalogue_item", "trait")
+            for table in STAGING
         )
         counted = session.scalars(text("SELECT counts FROM snapshot WHERE id = :id"), {"id": snapshot}).one()
     assert counted["staged"] == rows

@@ -67,6 +67,18 @@ def test_a_person_of_two_sources_has_the_groups_of_both_and_the_first_source_goe
     assert other_way_round.text("title") == "Boss"
 
 
+def test_whoever_is_in_a_group_is_in_those_that_it_is_in(store: Store) -> None:
+    edges = (("staff", "engineers"), ("engineers", "backend"), ("backend", "engineers"))
+    people_ = (someone("u1"), someone("u2"), someone("u3"))
+    pulled(store, SourcePage(people_, (), (("backend", "u1"), ("staff", "u2")), edges))
+    pulled(store, SourcePage((someone("u3", "entra"),), (), (("backend", "u3"),)), source="entra")
+    known(store, {ANA: [("okta", "u1"), ("entra", "u3")], BO: [("okta", "u2")]})
+    assert [person.groups for person in people(store)] == [
+        {("okta", "staff"), ("okta", "engineers"), ("okta", "backend"), ("entra", "backend")},
+        {("okta", "staff")},
+    ]
+
+
 def test_only_current_memberships_and_identities_count(store: Store) -> None:
     pulled(store, SourcePage((someone("u1", title="Old"),), (), (("g1", "u1"),)))
     pulled(store, SourcePage((someone("u1", title="New"),), (), (("g2", "u1"),)), at=NOW + dt.timedelta(hours=1))

@@ -18,7 +18,7 @@ ALSO_CHANGE = {
 }  # fmt: skip
 ALSO_DELETE = {"personal", "effect"}
 EVERYTHING = {
-    "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
+    "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
     "run", "change", "step", "part", "job", "notice", "pin", "baseline", "pause", *(t.name for t in STAGING.values()),
 }  # fmt: skip
 MAY = {
@@ -62,6 +62,7 @@ def test_whatever_the_worker_has_no_use_for_it_is_refused(
 COUNTS = {
     "account": "INSERT INTO account VALUES ('looker', '7', now(), NULL, 'ana', '', true, '{}', '{}')",
     "membership": "INSERT INTO membership VALUES ('okta', 'g', 'i', now(), NULL)",
+    "nesting": "INSERT INTO nesting VALUES ('entra', 'g', 'h', now(), NULL)",
     "snapshot": "INSERT INTO snapshot VALUES (gen_random_uuid(), 'okta', now(), NULL, true, '{}', '{}', '')",
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core import nesting
 from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
 from worker.core.policy import CompiledPolicy, compile_policy
 from worker.core.render import person_label, quoted
@@ -39,7 +40,7 @@ def why(site: Site, query: str, entitlement: str = "") -> Explanation:
         meant = {name: governed.governance(session, name).bindings for name in site.targets}
         policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, governed.group_bindings(session), meant)
         groups = {(g.source, g.id): g.name for of_source in crowd.groups.values() for g in of_source}
-        told.steps["found"] = _found(person, groups)
+        told.steps["found"] = _found(person, groups, _ways(session, person))
         told.steps["correlated"] = _correlated(site, session, person)
         told.steps["rules"] = _rules(site, policy, person, entitlement)
         told.steps["desired"] = _desired(site, policy, person, catalogues, entitlement)
@@ -48,14 +49,35 @@ def why(site: Site, query: str, entitlement: str = "") -> Explanation:
     return told
 
 
-def _found(person: Person, groups: dict[tuple[str, str], str]) -> list[str]:
+def _ways(session: Session, person: Person) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Through which groups, from the top, they are in those that they are not in themselves."""
+    ways: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for one in person.identities:
+        edges = mirror.nestings(session, one.source)
+        if edges:
+            direct = mirror.direct_groups(session, one.source, one.id)
+            found = nesting.through(direct, edges)
+            ways |= {(one.source, group): [(one.source, below) for below in way] for group, way in found.items()}
+    return ways
+
+
+def _found(
+    person: Person, groups: dict[tuple[str, str], str], ways: dict[tuple[str, str], list[tuple[str, str]]]
+) -> list[str]:
     lines = []
     for identity in person.identities:
         problem = f" ({quoted(identity.problem, 200)})" if identity.problem else ""
         lines.append(
             f"{identity.source} knows {quoted(identity.login)} as {identity.id}, status {identity.status}{problem}"
         )
-    names = sorted(quoted(groups.get(group, group[1]), 60) for group in person.groups)
+
+    def named(group: tuple[str, str]) -> str:
+        return quoted(groups.get(group, group[1]), 60)
+
+    names = sorted(
+        named(group) + (f" through {' and '.join(map(named, ways[group]))}" if group in ways else "")
+        for group in person.groups
+    )
     lines.append(f"member of {', '.join(names) or 'no group that the policy reads'}")
     lines.append(f"so the person is {person.standing.value}" + (f"; {person.unsure}" if person.unsure else ""))
     if person.departure_marked:

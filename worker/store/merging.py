@@ -19,7 +19,7 @@ from worker.errors import Refused
 from worker.store.bulk import planned_for_all_rows
 from worker.store.snapshots import Snapshot
 from worker.store.snapshots import snapshot as snapshot_of
-from worker.store.staging import KINDS, SOURCE_KINDS, TARGET_KINDS, Kind, clear_staging, refuse_lost_rows
+from worker.store.staging import KINDS, SOURCE_KINDS, TARGET_KINDS, Kind, clear_staging, inherited, refuse_lost_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +138,7 @@ def counts(session: Session, connector: str) -> dict[str, int]:
         ).one()
         for kind in KINDS
     }
+    if found["nestings"]:
+        of_source = "{} WHERE source = :connector AND valid_to IS NULL"
+        found["inherited"] = inherited(session, of_source, {"connector": connector})
     return {noun: count for noun, count in found.items() if count}

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import Session
 
+from worker.core import nesting
 from worker.core.identity import (
     Account,
     Catalogue,
@@ -25,6 +27,7 @@ from worker.core.identity import (
     Standing,
     Trait,
 )
+from worker.core.render import quoted
 from worker.store.bulk import streamed
 from worker.store.merging import Merged, counts, merge_source, merge_target
 from worker.store.snapshots import Snapshot, current_snapshot, snapshot
@@ -48,11 +51,13 @@ __all__ = [
     "catalogue",
     "counts",
     "current_snapshot",
+    "direct_groups",
     "discard_snapshot",
     "identities",
     "identity",
     "merge_source",
     "merge_target",
+    "nestings",
     "open_read",
     "people",
     "person",
@@ -72,7 +77,7 @@ __all__ = [
 
 
 def source_groups(session: Session, source: str) -> list[SourceGroup]:
-    """The groups of a source, by name."""
+    """The groups of a source, by name. One that holds a group of whose members nothing is known has a problem too."""
     rows = session.execute(
         text(
             "SELECT source, id, name, type, members, problem FROM source_group"
@@ -80,7 +85,43 @@ def source_groups(session: Session, source: str) -> list[SourceGroup]:
         ),
         {"source": source},
     )
-    return [SourceGroup(*row) for row in rows]
+    groups = [SourceGroup(*row) for row in rows]
+    blamed = nesting.uncertified({group.id: group.problem for group in groups}, nestings(session, source))
+    known = {group.id: group for group in groups}
+    return [
+        replace(group, problem=_through(known.get(blamed[group.id]), blamed[group.id])) if group.id in blamed else group
+        for group in groups
+    ]
+
+
+def _through(culprit: SourceGroup | None, id: str) -> str:
+    if culprit is None:
+        return f"a group in it ({quoted(id, 60)}) is on no list of groups"
+    return f"{quoted(culprit.name, 60)} in it could not be read whole: {culprit.problem}"
+
+
+def nestings(session: Session, source: str) -> list[tuple[str, str]]:
+    """Which groups are directly in which: (group id, id of a group that is in it)."""
+    rows = session.execute(
+        text(
+            "SELECT group_id, child_id FROM nesting WHERE source = :source AND valid_to IS NULL"
+            " ORDER BY group_id, child_id"
+        ),
+        {"source": source},
+    )
+    return [(group, child) for group, child in rows]
+
+
+def direct_groups(session: Session, source: str, identity_id: str) -> list[str]:
+    """Ids of the groups that somebody is in, not counting those that they are in through another one."""
+    rows = session.scalars(
+        text(
+            "SELECT group_id FROM membership WHERE source = :source AND identity_id = :id AND valid_to IS NULL"
+            " ORDER BY group_id"
+        ),
+        {"source": source, "id": identity_id},
+    )
+    return list(rows)
 
 
 _IDENTITY = "i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes, i.problem"
@@ -128,10 +169,11 @@ ORDER BY p.id, array_position(:sources, known.source), known.identity_id
 def people(session: Session, sources: Sequence[str], authority: str | None = None) -> Iterator[Person]:
     """Everybody with an identity at one of the sources, by id; streamed.
 
-    `sources` stand in order of precedence. Of several, `authority` decides who has departed. `unsure` is left empty:
-    whether a source is certified is not known here.
+    `sources` stand in order of precedence. Of several, `authority` decides who has departed. Whoever is in a group is
+    in those that it is in. `unsure` is left empty: whether a source is certified is not known here.
     """
-    return _people(_each(session, _PEOPLE, {"sources": list(sources)}), authority)
+    keys = _group_keys(session, sources)
+    return _people(_each(session, _PEOPLE, {"sources": list(sources)}), keys, authority)
 
 
 def person(session: Session, id: str, sources: Sequence[str], authority: str | None = None) -> Person | None:
@@ -142,11 +184,12 @@ def person(session: Session, id: str, sources: Sequence[str], authority: str | N
         " (SELECT source, identity_id FROM person_identity WHERE person_id = :id)\n",
     )
     rows = session.execute(text(one), {"sources": list(sources), "id": uuid.UUID(id)})
-    return next(_people(rows, authority), None)
+    return next(_people(rows, _group_keys(session, sources), authority), None)
 
 
-def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Person]:
-    group_keys: dict[str, _GroupKeys] = {}
+def _people(
+    rows: Iterable[Sequence[Any]], group_keys: Mapping[str, _GroupKeys], authority: str | None
+) -> Iterator[Person]:
     for (id, marked), of_person in groupby(rows, key=lambda row: (row[0], row[1])):
         found: list[Identity] = []
         said: list[tuple[str, Standing | None]] = []
@@ -158,22 +201,26 @@ def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Pe
             one = _identity(*columns)
             found.append(one)
             said.append((source, one.standing))
-            keys = group_keys.setdefault(source, _GroupKeys(source))
-            groups.update(map(keys.__getitem__, memberships or ()))
+            groups.update(*map(group_keys[source].__getitem__, memberships or ()))
         standing = _standing(said, authority)
         yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked)
 
 
-class _GroupKeys(dict[str, tuple[str, str]]):
-    """(source, group id) by group id, each made once: thousands of people share them."""
+class _GroupKeys(dict[str, tuple[tuple[str, str], ...]]):
+    """(source, group id) of a group and of all above it, by group id, made once: thousands of people share them."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, edges: Iterable[tuple[str, str]]) -> None:
         super().__init__()
-        self._source = source
+        self._source, self._above = source, nesting.above(edges)
 
-    def __missing__(self, group_id: str) -> tuple[str, str]:
-        self[group_id] = key = (self._source, group_id)
-        return key
+    def __missing__(self, group_id: str) -> tuple[tuple[str, str], ...]:
+        all_of_them = (group_id, *sorted(self._above.get(group_id, ())))
+        self[group_id] = keys = tuple((self._source, one) for one in all_of_them)
+        return keys
+
+
+def _group_keys(session: Session, sources: Sequence[str]) -> dict[str, _GroupKeys]:
+    return {source: _GroupKeys(source, nestings(session, source)) for source in sources}
 
 
 def _standing(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:

@@ -46,12 +46,14 @@ class Kind:
 
 
 _EACH_ONCE = "SELECT DISTINCT {kind.columns} FROM staged_{kind.table} WHERE snapshot_id = :snapshot"
+_NEWEST = (
+    'SELECT DISTINCT {kind.columns} FROM (SELECT *, max(stamp COLLATE "C") OVER (PARTITION BY id) AS newest'
+    " FROM staged_{kind.table} WHERE snapshot_id = :snapshot) AS known WHERE stamp = newest"
+)
 _STAGED = {
-    # Of somebody who is on two lists, what the source wrote last.
-    "identity": (
-        'SELECT DISTINCT {kind.columns} FROM (SELECT *, max(stamp COLLATE "C") OVER (PARTITION BY id) AS newest'
-        " FROM staged_identity WHERE snapshot_id = :snapshot) AS known WHERE stamp = newest"
-    ),
+    # Of somebody who is on two lists, what the source wrote last; of a group that is listed and then read, the latter.
+    "identity": _NEWEST,
+    "source_group": _NEWEST,
     # The traits that its own page and other pages give an account, united.
     "account": (
         "SELECT id, login, email, active, profile,"
@@ -66,8 +68,9 @@ _STAGED = {
 SOURCE_KINDS = (
     Kind("identity", "source", "identities", ("id",),
          ("standing", "status", "login", "email", "attributes", "problem"), ("stamp",)),
-    Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem")),
+    Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem"), ("stamp",)),
     Kind("membership", "source", "memberships", ("group_id", "identity_id")),
+    Kind("nesting", "source", "nestings", ("group_id", "child_id")),
 )  # fmt: skip
 TARGET_KINDS = (
     Kind("account", "target", "accounts", ("id",), ("login", "email", "active", "profile", "traits")),
@@ -108,8 +111,11 @@ def stage_source(session: Session, snapshot_id: uuid.UUID, source: str, page: So
         raise Refused(f"The pull of {source} brought people or groups of {', '.join(sorted(strange - {source}))}.")
     rows: _Rows = {
         _into(SOURCE_KINDS[0]): [(*_identity_columns(i), page.stamps.get(i.id, "")) for i in page.identities],
-        _into(SOURCE_KINDS[1]): [(g.id, g.name, g.type, g.members, g.problem) for g in page.groups],
+        _into(SOURCE_KINDS[1]): [
+            (g.id, g.name, g.type, g.members, g.problem, page.stamps.get(g.id, "")) for g in page.groups
+        ],
         _into(SOURCE_KINDS[2]): page.memberships,
+        _into(SOURCE_KINDS[3]): page.nestings,
     }
     _stage(session, snapshot_id, source, rows, page.checks)
 
@@ -219,7 +225,8 @@ def _add_checks(session: Session, snapshot_id: uuid.UUID, known: Mapping[str, An
 
 
 def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
-    """What has been staged so far, each thing once: identities, groups, memberships, accounts, holdings, catalogue."""
+    """What has been staged so far, each thing once: identities, groups, memberships, nestings, accounts, holdings,
+    catalogue; and `inherited`, the memberships that come through a group in a group."""
     found = {
         kind.noun: session.scalars(
             text(
@@ -230,7 +237,23 @@ def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
         ).one()
         for kind in KINDS
     }
+    if found["nestings"]:
+        found["inherited"] = inherited(session, "staged_{} WHERE snapshot_id = :snapshot", {"snapshot": snapshot_id})
     return {noun: count for noun, count in found.items() if count}
+
+
+def inherited(session: Session, rows: str, known: Mapping[str, object]) -> int:
+    """How many (group, person) there are through a group in that group. `rows` is what follows FROM, with a place for
+    the table's name."""
+    counting = (
+        f"WITH RECURSIVE edge AS (SELECT group_id, child_id FROM {rows.format('nesting')}),"
+        " below AS (SELECT group_id, child_id FROM edge UNION"
+        " SELECT b.group_id, e.child_id FROM below b JOIN edge e ON e.group_id = b.child_id)"
+        " SELECT count(*) FROM (SELECT DISTINCT b.group_id, m.identity_id FROM below b"
+        f" JOIN (SELECT group_id, identity_id FROM {rows.format('membership')}) m ON m.group_id = b.child_id) AS once"
+    )
+    with planned_for_all_rows(session):
+        return session.scalars(text(counting), known).one()
 
 
 _RECOGNIZED = {

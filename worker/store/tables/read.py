@@ -77,6 +77,19 @@ class MembershipRow(SQLModel, table=True):
     valid_to: dt.datetime | None = when(null=True)
 
 
+class NestingRow(SQLModel, table=True):
+    """A group that is directly in another one, at a source."""
+
+    __tablename__ = "nesting"
+    __table_args__ = (Index("nesting_now", "source", "group_id", "child_id", unique=True, postgresql_where=NOW_VALID),)
+
+    source: str = Field(primary_key=True)
+    group_id: str = Field(primary_key=True)
+    child_id: str = Field(primary_key=True)
+    valid_from: dt.datetime = when(primary=True)
+    valid_to: dt.datetime | None = when(null=True)
+
+
 class AccountRow(SQLModel, table=True):
     """An account in a target."""
 
@@ -134,11 +147,12 @@ def _staging(name: str, *columns: Column[Any]) -> Table:
 def _staged(row: type[SQLModel]) -> Table:
     mirrored: Table = row.__table__  # type: ignore[attr-defined]
     kept = [c for c in mirrored.columns if c.name not in ("source", "target", "valid_from", "valid_to")]
-    stamp = [Column("stamp", Text, nullable=False)] if row is IdentityRow else []  # when the source changed it last
+    # Which of two records of the same one is newer.
+    stamp = [Column("stamp", Text, nullable=False)] if row in (IdentityRow, SourceGroupRow) else []
     return _staging(str(mirrored.name), *(Column(c.name, c.type, nullable=False) for c in kept), *stamp)
 
 
-MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, AccountRow, HoldingRow, CatalogueRow)
+MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, NestingRow, AccountRow, HoldingRow, CatalogueRow)
 STAGING = {row.__tablename__: _staged(row) for row in MIRRORED} | {
     # What a page says about an account that another page brings.
     "trait": _staging("trait", Column("account_id", Text, nullable=False), Column("trait", Text, nullable=False)),
