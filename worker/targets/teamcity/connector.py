@@ -171,11 +171,12 @@ def _administers(user: WholeUser, args: Mapping[str, Any]) -> bool:
 
 def _plain(account: Account) -> Mapping[str, Any]:
     """An account that another worker says the last word about."""
-    return {**asdict(account), "entitlements": [], "traits": sorted(account.traits)}
+    return {**asdict(account), "entitlements": [], "traits": sorted(account.traits), "known": []}
 
 
 def _account(plain: Mapping[str, Any]) -> Account:
-    return Account(**{**plain, "entitlements": frozenset(), "traits": frozenset(map(Trait, plain["traits"]))})
+    traits = frozenset(map(Trait, plain["traits"]))
+    return Account(**{**plain, "entitlements": frozenset(), "traits": traits, "known": frozenset()})
 
 
 def _handfuls(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
