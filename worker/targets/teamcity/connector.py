@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from worker.core.identity import Account, Entitlement, Person, Trait
 from worker.errors import Misshapen, Moved
-from worker.ports import Check, Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
+from worker.ports import Asked, Check, Instance, Line, Made, Notice, Part, Piece, Step, TargetPage, Task, Whole
 from worker.rest import Rest
 from worker.targets.teamcity import steps
 from worker.targets.teamcity.mutations import Mutations, is_guest
@@ -42,6 +42,7 @@ class TeamCity:
     """One TeamCity server; see worker.ports.Target."""
 
     type = "teamcity"
+    sweeps = 0
 
     def __init__(self, name: str, settings: Settings, rest: Rest) -> None:
         self.name = name
@@ -60,8 +61,11 @@ class TeamCity:
     def probe(self) -> Iterable[Notice]:
         return notices(self._settings, self._reading)
 
-    def parts(self) -> Sequence[Part]:
+    def parts(self, asked: Asked = Asked()) -> Sequence[Part]:  # noqa: ARG002 (it has no attributes)
         return [Part(CATALOGUE)]
+
+    def sweep(self, accounts: Sequence[str], attributes: Sequence[str]) -> Sequence[Part]:  # noqa: ARG002
+        return []
 
     def read(self, part: Part) -> Piece:
         return self._readings[part.kind](part.args)
@@ -120,7 +124,7 @@ class TeamCity:
 
     def login(self, person: Person) -> str:
         """The user name is what single sign-on is matched by. TeamCity ignores its case, so ours is always lower."""
-        return next((identity.login for identity in person.identities if identity.login), "").lower()
+        return next((identity.login for identity in person.speaking if identity.login), "").lower()
 
     def profile(self, person: Person) -> Mapping[str, str]:
         """What the source leaves empty is not said: it would wipe what TeamCity has."""
@@ -171,12 +175,12 @@ def _administers(user: WholeUser, args: Mapping[str, Any]) -> bool:
 
 def _plain(account: Account) -> Mapping[str, Any]:
     """An account that another worker says the last word about."""
-    return {**asdict(account), "entitlements": [], "traits": sorted(account.traits), "known": []}
+    kept = ("id", "login", "email", "active", "profile")
+    return {**{name: getattr(account, name) for name in kept}, "traits": sorted(account.traits)}
 
 
 def _account(plain: Mapping[str, Any]) -> Account:
-    traits = frozenset(map(Trait, plain["traits"]))
-    return Account(**{**plain, "entitlements": frozenset(), "traits": traits, "known": frozenset()})
+    return Account(**{**plain, "traits": frozenset(map(Trait, plain["traits"]))})
 
 
 def _handfuls(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
