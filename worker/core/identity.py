@@ -35,6 +35,11 @@ class Identity:
     attributes: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     problem: str = ""
 
+    @property
+    def guest(self) -> bool:
+        """Invited from another directory: names and addresses come from there, and prove nothing here."""
+        return self.attributes.get("userType") == "Guest"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceGroup:

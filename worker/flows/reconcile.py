@@ -174,7 +174,8 @@ class _Pass:
             keys["email"] = person.text("email") or person.identities[0].email
         if "name" in asked:
             keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
-        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED)
+        guest = all(identity.guest for identity in person.identities)
+        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED, guest=guest)
 
     def _known_account(self, account: Account) -> Known:
         name = account.profile.get("name") or " ".join(
@@ -230,7 +231,7 @@ class _Pass:
         for account_id in correlation.orphans:
             if account_id not in bystanders:
                 yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
-        for dispute in correlation.disputes:
+        for dispute in (*correlation.disputes, *correlation.taken):
             candidates = ", ".join(label_of(self._crowd.people[p]) for p in dispute.person_ids[:3])
             departed = "one of them has departed" if dispute.person_ids[1:] else "they have departed"
             detail = f"{dispute.reason} ({candidates})" + (f"; {departed}" if dispute.urgent else "")
