@@ -273,7 +273,7 @@ def test_settings_are_wrong_with(case: str) -> None:
 
 @pytest.mark.parametrize("cloud", CLOUDS)
 def test_each_cloud_has_its_own_addresses(cloud: Any) -> None:
-    made = Settings(type="entra", tenant="Acme.Example", client_id=guid(2), client_secret="${env:X}", cloud=cloud)  # type: ignore[arg-type]
+    made = Settings(type="entra", tenant="Acme.Example", client_id=guid(2), client_secret="${env:X}", cloud=cloud)  # type: ignore[arg-type, call-arg]
     login, graph = CLOUDS[cloud]
     assert (made.login, made.url) == (f"{login}/acme.example", graph)
 
