@@ -67,9 +67,9 @@ class TargetPage:
     accounts: Sequence[Account] = ()
     holdings: Sequence[tuple[str, Entitlement]] = ()
     traits: Sequence[tuple[str, Trait]] = ()
-    valued: Sequence[tuple[str, str]] = ()
     catalogue: Sequence[CatalogueItem] = ()
     checks: Sequence[Check] = ()
+    valued: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
