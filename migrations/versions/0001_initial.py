@@ -92,12 +92,12 @@ def _worker_role() -> None:
 
 _STAGING = (
     "staged_identity", "staged_source_group", "staged_membership", "staged_nesting",
-    "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait",
+    "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait", "staged_valued",
 )  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
     "SELECT, INSERT": ("entry", "person_identity"),
-    "SELECT, INSERT, DELETE": ("personal", "effect"),
+    "SELECT, INSERT, DELETE": ("personal", "effect", "attribute_read"),
     "SELECT, INSERT, UPDATE": (
         "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
         "vendor_use", "home",
@@ -132,6 +132,14 @@ def _tables() -> None:
         "account_now", "account", ["target", "id"], unique=True, postgresql_where=sa.text("valid_to IS NULL")
     )
     op.create_table(
+        "attribute_read",
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("attribute_id", sa.String(), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("target", "account_id", "attribute_id"),
+    )
+    op.create_table(
         "baseline",
         sa.Column("connector", sa.String(), nullable=False),
         sa.Column("snapshot_id", sa.Uuid(), nullable=False),
@@ -150,6 +158,7 @@ def _tables() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("privileged", sa.Boolean(), nullable=False),
         sa.Column("closed", sa.String(), nullable=False),
+        sa.Column("definition", postgresql.JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("target", "kind", "id", "valid_from"),
     )
     op.create_index(
@@ -460,6 +469,7 @@ def _tables() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("privileged", sa.Boolean(), nullable=False),
         sa.Column("closed", sa.String(), nullable=False),
+        sa.Column("definition", postgresql.JSONB(), nullable=False),
         prefixes=["UNLOGGED"],
     )
     op.create_index(
@@ -523,6 +533,14 @@ def _tables() -> None:
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_trait_snapshot_id"), "staged_trait", ["snapshot_id"], unique=False)
+    op.create_table(
+        "staged_valued",
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("attribute_id", sa.Text(), nullable=False),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_staged_valued_snapshot_id"), "staged_valued", ["snapshot_id"], unique=False)
     op.create_table(
         "vendor_use",
         sa.Column("connector", sa.String(), nullable=False),

@@ -16,7 +16,7 @@ ALSO_CHANGE = {
     "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
     "vendor_use", "home",
 }  # fmt: skip
-ALSO_DELETE = {"personal", "effect"}
+ALSO_DELETE = {"personal", "effect", "attribute_read"}
 EVERYTHING = {
     "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
     "run", "change", "step", "part", "job", "notice", "pin", "baseline", "pause", *(t.name for t in STAGING.values()),

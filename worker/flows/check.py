@@ -89,7 +89,7 @@ def _check_policy(site: Site, found: Checkup) -> None:
         catalogues = {name: mirror.catalogue(session, name) for name in readable}
         bindings = governed.group_bindings(session)
         meant = {name: governed.governance(session, name).bindings for name in readable}
-    policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant)
+    policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant, site.loaded.values)
     found.policy += [u.sentence for u in policy.suspended]
     found.policy += [text for name in readable for text in guards.unmeant(site, name, catalogues[name])]
     suspended = {u.rule for u in policy.suspended}

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from worker.core.identity import ATTRIBUTE
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
 from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
-from worker.flows import certificate, departures, home
+from worker.flows import certificate, departures, guards, home
 from worker.flows.site import Site
-from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
-from worker.store import installations, leases, mirror, notices, parts, people
+from worker.ports import Asked, Part, Piece, Source, SourcePage, Target, Wanted, Whole
+from worker.store import governed, installations, leases, mirror, notices, parts, people, sweep
 from worker.store.parts import Claim
 
 READERS = 4  # parts that a read in a terminal does at the same time
@@ -90,12 +91,13 @@ def begin(site: Site, name: str) -> uuid.UUID:
         with site.begin() as session:
             notices.read_refused(session, name, str(error), site.now())
         raise
+    first = _first_parts(site, name)
     with site.begin() as session:
         leases.turn(session, f"read {name}")
         if parts.under_way(session, name):
             raise Unavailable(f"Another Trueup is reading {name} just now; wait for it, then run this again.", BUSY)
         snapshot_id = mirror.start_snapshot(session, name, site.now())
-        parts.begin(session, snapshot_id, site.owner, _first_parts(site, name))
+        parts.begin(session, snapshot_id, site.owner, first)
     site.say(f"{'Reading' if name in site.sources else 'Observing'} {name}")
     return snapshot_id
 
@@ -111,7 +113,8 @@ def recognise(site: Site, name: str, connector: Source | Target) -> None:
 
 def _first_parts(site: Site, name: str) -> Sequence[Part]:
     if name in site.targets:
-        return site.targets[name].parts()
+        with site.begin() as session:
+            return site.targets[name].parts(_asked(site, session, name))
     return site.sources[name].parts(_wanted(site, name))
 
 
@@ -121,6 +124,16 @@ def _wanted(site: Site, name: str) -> Wanted:
     asked = groups_asked(rules).get(name, frozenset())
     attributes = attributes_asked(rules) | frozenset(settings.joining.keys)
     return Wanted(asked | frozenset(settings.must_see_of(name).groups), attributes)
+
+
+def _asked(site: Site, session: Session, target: str) -> Asked:
+    """The attributes that rules give, and those that are governed still."""
+    given = {n.reference for rule in site.loaded.rules for n in rule.give if n.target == target}
+    held = governed.governance(session, target).governed
+    return Asked(
+        frozenset(reference.name for reference in given if reference.kind == ATTRIBUTE),
+        frozenset(entitlement.id for entitlement in held if entitlement.kind == ATTRIBUTE),
+    )
 
 
 def _connector(site: Site, name: str) -> Source | Target:
@@ -183,6 +196,25 @@ def _do(site: Site, name: str, claim: Claim) -> None:
                 return  # we were too slow, and it is somebody else's
             _stage(session, claim.snapshot_id, name, piece)
             parts.add(session, claim.snapshot_id, site.owner, piece.parts)
+            if name in site.targets and site.targets[name].sweeps:
+                _sweep(site, session, name, claim.snapshot_id)
+
+
+def _sweep(site: Site, session: Session, name: str, snapshot_id: uuid.UUID) -> None:
+    """Whoever does the last part of the lists says whose own values are read besides, once: now all accounts are known.
+
+    The read is locked, so that of two who are last at the same time one sees the other's part done.
+    """
+    target, asked = site.targets[name], _asked(site, session, name)
+    remaining = parts.remaining(session, snapshot_id)
+    if not asked or remaining.waiting or remaining.claimed:
+        return
+    due = sweep.due(
+        session, snapshot_id, name, names=asked.names, ids=asked.ids, nobodys=guards.NO_PERSON, most=target.sweeps
+    )
+    found = target.sweep(due.accounts, due.attributes)
+    known = {part.kind for part, _ in parts.done(session, snapshot_id)}
+    parts.add(session, snapshot_id, site.owner, [part for part in found if part.kind not in known])
 
 
 def _stage(session: Session, snapshot_id: uuid.UUID, name: str, piece: Piece) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core.attributes import unfiltered
 from worker.core.audit import Event
 from worker.core.correlation import Correlation, Known, correlate
 from worker.core.drift import Cause, Deserts, Drift, DriftKind, Terrain, desired_account, find_drift
@@ -67,6 +68,7 @@ class _Pass:
         self._catalogue: Catalogue = mirror.catalogue(session, name)
         self._accounts: dict[str, Account] = {a.id: a for a in mirror.accounts(session, name)}
         self._creations: dict[str, Account] = {}
+        self._unfiltered: dict[str, str] = {}  # by the subject of changes: why nothing is given
         self._events: list[Event] = []
         self._declared = guards.declared_privileged(site, name, self._catalogue)
         self._snapshots = guards.fresh_snapshots(site, session, name)
@@ -107,6 +109,7 @@ class _Pass:
             {self._name: self._catalogue},
             governed.group_bindings(self._session),
             {self._name: self._governance.bindings},
+            self._site.loaded.values,
         )
 
     def _govern(self, policy: CompiledPolicy) -> tuple[str, ...]:
@@ -114,7 +117,7 @@ class _Pass:
         known = governed.group_bindings(self._session)
         fresh = {key: id for key, id in policy.bindings.items() if known.get(key) != id}  # only an `id:` rebinds
         governed.bind_groups(self._session, fresh, self._now)
-        unresolved = [str(u.reference) for u in policy.suspended if u.target == self._name]
+        unresolved = [str(u.reference.bare) for u in policy.suspended if u.reference and u.target == self._name]
         released = guards.released(self._site, self._name, self._catalogue, self._governance)
         named = policy.governed.get(self._name, {})
         turnover = governed.govern(self._session, self._name, named, released, unresolved, self._now)
@@ -130,7 +133,9 @@ class _Pass:
                 },
             )
         self._governance = governed.governance(self._session, self._name)
-        holders = sum(1 for a in self._accounts.values() if a.entitlements & self._governance.left)
+        holders = sum(
+            1 for a in self._accounts.values() if any(e.bare in self._governance.left for e in a.entitlements)
+        )
         left = len(self._governance.left)
         if not left:
             return ()
@@ -182,7 +187,7 @@ class _Pass:
             filter(None, (account.profile.get("first_name"), account.profile.get("last_name")))
         )
         keys = {"login": account.login, "email": account.email, "name": name}
-        privileged = any(e.key in self._declared or self._catalogue.privileged(e) for e in account.entitlements)
+        privileged = any(e.bare.key in self._declared or self._catalogue.privileged(e) for e in account.entitlements)
         return Known(account.id, keys, privileged=privileged)
 
     # --- facts ------------------------------------------------------------------------------------------------------
@@ -205,11 +210,18 @@ class _Pass:
                 policy.desired(person, today), self._name, self._target.login(person), self._target.profile(person)
             )
             account = primary.get(person.id)
+            self._hold_back(person, account, deserts)
             disputed = person.id in correlation.disputed_people
             for drift in find_drift(person, account, secondary.get(person.id, ()), deserts, terrain, disputed=disputed):
                 if drift.kind is DriftKind.MISSING_ACCOUNT:
                     self._creations[person.id] = desired_account(deserts, self._catalogue)
                 yield drift
+
+    def _hold_back(self, person: Person, account: Account | None, deserts: Deserts) -> None:
+        """Whoever has no filter that could be trusted is given nothing."""
+        why = unfiltered(person, account, deserts.given, deserts.held)
+        if why and person.standing is Standing.ACTIVE:
+            self._unfiltered[account.id if account else f"person {person.id}"] = why
 
     def _accounts_by_person(self) -> tuple[dict[str, Account], dict[str, list[Account]]]:
         primary: dict[str, Account] = {}
@@ -273,7 +285,9 @@ class _Pass:
         everything = (*plan.standing, *(change.drift for change in plan.changes))
         self._waived = {d.key for d in everything if _waiver_key(d) in waivers and _waivable(d)}
         verdicts = {f: d.verdict == decisions.APPROVED for f, d in self._decisions.items()}
-        return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived))
+        return judge(
+            plan.changes, replace(facts, verdicts=verdicts, waived=self._waived, unfiltered=self._unfiltered)
+        )
 
     # --- the record ------------------------------------------------------------------------------------------------
 
@@ -366,11 +380,12 @@ class _Pass:
         }
 
     def _task(self, change: Change) -> dict[str, Any]:
-        """What apply needs to know later, as JSON."""
+        """What apply needs to know later, as JSON: erased when the person is forgotten."""
         creation = self._creations.get(change.drift.person_id) if change.operation is Operation.CREATE else None
         return {
             "fields": {change.drift.field: change.drift.after} if change.drift.field else {},
             "hands": list(change.hands),
+            **({"value": change.drift.after or change.drift.before} if change.of_attribute else {}),
             "account": {
                 "login": creation.login,
                 "email": creation.email,
@@ -398,7 +413,10 @@ class _Pass:
 def task_of(change: Change, id: str) -> Task:
     """A change as the connector sees it."""
     fields = {change.drift.field: change.drift.after} if change.operation is Operation.UPDATE else {}
-    return Task(id, change.operation, change.drift.entitlement, fields)
+    entitlement = change.drift.entitlement
+    if entitlement is not None and change.of_attribute:
+        entitlement = replace(entitlement, scope=change.drift.after or change.drift.before)
+    return Task(id, change.operation, entitlement, fields)
 
 
 def _waivable(drift: Drift) -> bool:

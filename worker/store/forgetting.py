@@ -63,6 +63,8 @@ _ERASING = (
     f" WHERE (source, id) IN ({_IDENTITIES}) AND valid_to IS NOT NULL",
     "UPDATE account SET login = '', email = '', profile = '{}'"
     f" WHERE (target, id) IN ({_ACCOUNTS}) AND valid_to IS NOT NULL",
+    "DELETE FROM holding WHERE entitlement LIKE 'attribute:%'"
+    f" AND (target, account_id) IN ({_ACCOUNTS}) AND valid_to IS NOT NULL",
     "UPDATE change SET sentence = :erased, before = '', after = '', task = CAST(:nothing AS jsonb)"
     " WHERE person_id = :person",
     "UPDATE step SET sentence = :erased, args = '{}', detail = '', before = '', after = '' WHERE person_id = :person",

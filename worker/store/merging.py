@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from worker.errors import Refused
+from worker.store import sweep
 from worker.store.bulk import planned_for_all_rows
 from worker.store.snapshots import Snapshot
 from worker.store.snapshots import snapshot as snapshot_of
@@ -51,6 +52,8 @@ def _merge(session: Session, snapshot_id: uuid.UUID, now: dt.datetime, kinds: Se
     ).one()  # fmt: skip
     closed = opened = 0
     with planned_for_all_rows(session):
+        if kinds is TARGET_KINDS:
+            sweep.carry(session, known)
         for kind in kinds:
             _refuse_contradictions(session, kind, known)
             closed += _touched(session, _closing(kind), known)

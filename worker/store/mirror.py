@@ -20,7 +20,9 @@ from worker.core.identity import (
     Account,
     Catalogue,
     CatalogueItem,
+    Definition,
     Entitlement,
+    GroupValue,
     Identity,
     Person,
     SourceGroup,
@@ -243,12 +245,16 @@ def _standing(said: Sequence[tuple[str, Standing | None]], authority: str | None
 
 # Ordered by code point, as Python compares, whatever the database's own collation is.
 _ACCOUNTS = """
-SELECT a.id, a.login, a.email, a.active, a.profile, a.traits, h.entitlements
+SELECT a.id, a.login, a.email, a.active, a.profile, a.traits, h.entitlements, r.attributes
 FROM account a
 LEFT JOIN (
     SELECT account_id, array_agg(entitlement) AS entitlements FROM holding
     WHERE target = :target AND valid_to IS NULL GROUP BY account_id
 ) h ON h.account_id = a.id
+LEFT JOIN (
+    SELECT account_id, array_agg(attribute_id) AS attributes FROM attribute_read
+    WHERE target = :target GROUP BY account_id
+) r ON r.account_id = a.id
 WHERE a.target = :target AND a.valid_to IS NULL
 ORDER BY a.id COLLATE "C"
 """
@@ -270,9 +276,10 @@ def account_rows_of(session: Session, target: str, ids: Sequence[str]) -> dict[s
 
 def _accounts(rows: Iterable[Sequence[Any]]) -> Iterator[Account]:
     parsed = _Entitlements()
-    for id, login, email, active, profile, traits, keys in rows:
+    for id, login, email, active, profile, traits, keys, attributes in rows:
         held = frozenset(map(parsed.__getitem__, keys or ()))
-        yield Account(id, login, email, active, profile, held, frozenset(map(Trait, traits)))
+        known = frozenset(attributes or ())
+        yield Account(id, login, email, active, profile, held, frozenset(map(Trait, traits)), known)
 
 
 class _Entitlements(dict[str, Entitlement]):
@@ -287,12 +294,19 @@ def catalogue(session: Session, target: str) -> Catalogue:
     """Everything that a target could grant when it was last observed."""
     rows = session.execute(
         text(
-            "SELECT kind, id, name, privileged, closed FROM catalogue_item"
+            "SELECT kind, id, name, privileged, closed, definition FROM catalogue_item"
             " WHERE target = :target AND valid_to IS NULL ORDER BY kind, name, id"
         ),
         {"target": target},
     )
-    return Catalogue(tuple(CatalogueItem(*row) for row in rows))
+    return Catalogue(
+        tuple(CatalogueItem(r.kind, r.id, r.name, r.privileged, r.closed, _definition(r.definition)) for r in rows)
+    )
+
+
+def _definition(found: Mapping[str, Any]) -> Definition | None:
+    groups = tuple(GroupValue(**one) for one in found.get("groups", ()))
+    return Definition(**{**found, "groups": groups}) if found else None
 
 
 def _each(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:

@@ -6,14 +6,14 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import text
 from sqlmodel import Session
 
-from worker.core.identity import Account, Identity
+from worker.core.identity import Account, CatalogueItem, Identity
 from worker.errors import Lost, Refused
 from worker.ports import Check, SourcePage, TargetPage
 from worker.store.bulk import copied, planned_for_all_rows
@@ -75,11 +75,11 @@ SOURCE_KINDS = (
 TARGET_KINDS = (
     Kind("account", "target", "accounts", ("id",), ("login", "email", "active", "profile", "traits")),
     Kind("holding", "target", "holdings", ("account_id", "entitlement")),
-    Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed")),
+    Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed", "definition")),
 )
 KINDS = SOURCE_KINDS + TARGET_KINDS
 _Rows = Mapping[str, Sequence[tuple[object, ...]]]  # by "table (column, ...)" that they are copied into
-_STAGES = (*(f"staged_{kind.table}" for kind in KINDS), "staged_trait")
+_STAGES = (*(f"staged_{kind.table}" for kind in KINDS), "staged_trait", "staged_valued")
 
 
 # --- reading in: pages to staging ------------------------------------------------------------------------------------
@@ -125,8 +125,9 @@ def stage_target(session: Session, snapshot_id: uuid.UUID, target: str, page: Ta
     rows: _Rows = {
         _into(TARGET_KINDS[0]): [_account_columns(a) for a in page.accounts],
         _into(TARGET_KINDS[1]): [(account_id, entitlement.key) for account_id, entitlement in page.holdings],
-        _into(TARGET_KINDS[2]): [(i.kind, i.id, i.name, i.privileged, i.closed) for i in page.catalogue],
+        _into(TARGET_KINDS[2]): [_catalogue_columns(item) for item in page.catalogue],
         "staged_trait (snapshot_id, account_id, trait)": [(id, trait.value) for id, trait in page.traits],
+        "staged_valued (snapshot_id, account_id, attribute_id)": page.valued,
     }
     _stage(session, snapshot_id, target, rows, page.checks)
 
@@ -147,6 +148,11 @@ def _account_columns(account: Account) -> tuple[object, ...]:
     profile = as_json(dict(account.profile))
     traits = sorted(trait.value for trait in account.traits)
     return account.id, account.login, account.email, account.active, profile, traits
+
+
+def _catalogue_columns(item: CatalogueItem) -> tuple[object, ...]:
+    definition = as_json(asdict(item.definition)) if item.definition else "{}"
+    return item.kind, item.id, item.name, item.privileged, item.closed, definition
 
 
 # PostgreSQL's text holds neither of these, and one odd display name must not stop everybody's reconciliation.

@@ -123,7 +123,7 @@ class HoldingRow(SQLModel, table=True):
 
 
 class CatalogueRow(SQLModel, table=True):
-    """A role, group or scope that a target can grant."""
+    """A role, group, scope or attribute that a target can grant; `definition` is an attribute's, else empty."""
 
     __tablename__ = "catalogue_item"
     __table_args__ = (Index("catalogue_item_now", "target", "kind", "id", unique=True, postgresql_where=NOW_VALID),)
@@ -136,6 +136,19 @@ class CatalogueRow(SQLModel, table=True):
     name: str
     privileged: bool = False
     closed: str = ""
+    definition: dict[str, Any] = as_json()
+
+
+class AttributeRead(SQLModel, table=True):
+    """When an account's own value of an attribute was read last. Without a row nothing is known of it; with one, the
+    holdings have the value, or there is none."""
+
+    __tablename__ = "attribute_read"
+
+    target: str = Field(primary_key=True)
+    account_id: str = Field(primary_key=True)
+    attribute_id: str = Field(primary_key=True)
+    read_at: dt.datetime = when()
 
 
 def _staging(name: str, *columns: Column[Any]) -> Table:
@@ -156,6 +169,10 @@ MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, NestingRow, AccountRow, 
 STAGING = {row.__tablename__: _staged(row) for row in MIRRORED} | {
     # What a page says about an account that another page brings.
     "trait": _staging("trait", Column("account_id", Text, nullable=False), Column("trait", Text, nullable=False)),
+    # Of which accounts the own value of an attribute was read.
+    "valued": _staging(
+        "valued", Column("account_id", Text, nullable=False), Column("attribute_id", Text, nullable=False)
+    ),
 }
 
 
