@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Database, dsn
-from tests.red import budget, core, flows
+from tests.red import budget, core, flows, sources
 
 pytestmark = pytest.mark.guards
 
@@ -44,7 +44,7 @@ def server(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
 
 
 def test_every_guard_has_a_name_of_its_own() -> None:
-    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS):
+    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS, sources.MUTANTS):
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
@@ -69,3 +69,10 @@ def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None
 def test_a_guard_of_a_flow_that_is_switched_off_makes_its_test_red(server: dict[str, str], part: int) -> None:
     expected = {mutant.guard: "red" for mutant in flows.MUTANTS[part::PARTS]}
     assert verdicts("flows", part, {**os.environ, **server}) == {"nothing": "green", **expected}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_guard_of_a_source_that_is_switched_off_makes_its_test_red(part: int) -> None:
+    expected = {mutant.guard: "red" for mutant in sources.MUTANTS[part::PARTS]}
+    assert verdicts("sources", part, os.environ) == {"nothing": "green", **expected}

@@ -18,17 +18,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.red import budget, core, flows
+from tests.red import budget, core, flows, sources
 from tests.red.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
-GROUPS: dict[str, tuple[Mutant, ...]] = {"budget": budget.MUTANTS, "core": core.MUTANTS, "flows": flows.MUTANTS}
+GROUPS: dict[str, tuple[Mutant, ...]] = {
+    "budget": budget.MUTANTS,
+    "core": core.MUTANTS,
+    "flows": flows.MUTANTS,
+    "sources": sources.MUTANTS,
+}
 SMALL = ("hypothesis", "pydantic", "yaml")
 LARGE = ("sqlmodel", "alembic.command", "httpx", "uvicorn", "starlette", "jsonschema_rs", "rfc8785", "looker_sdk")
-LIBRARIES = {"budget": (*SMALL, *LARGE, "redis"), "core": SMALL, "flows": (*SMALL, *LARGE)}
+LIBRARIES = {
+    "budget": (*SMALL, *LARGE, "redis"),
+    "core": SMALL,
+    "flows": (*SMALL, *LARGE),
+    "sources": (*SMALL, *LARGE, "msal"),
+}
 OPTIONS = ["-q", "--assert=plain", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={ROOT}", "-c/dev/null"]
 _TIMED = ("-p", "pytest_timeout", "--timeout=120")
-ALSO = {"budget": _TIMED, "core": ("--noconftest",), "flows": _TIMED}
+ALSO = {"budget": _TIMED, "core": ("--noconftest",), "flows": _TIMED, "sources": _TIMED}
 
 
 def main(group: str, part: int, parts: int) -> None:

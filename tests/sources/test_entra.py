@@ -158,6 +158,7 @@ def test_somebody_on_both_lists_is_as_the_later_list_has_them(entra: EntraSandbo
             pages += [(page.stamps[one.id], one) for page in piece.pages for one in page.identities]  # type: ignore[union-attr]
     both = sorted((stamp, one.standing) for stamp, one in pages if one.id == guid(1))
     assert [standing for _, standing in both] == [Standing.ACTIVE, Standing.DEPARTED]
+    assert both[0][0] < both[1][0]
 
 
 def test_whoever_is_disabled_may_be_suspended_instead(entra: EntraSandbox, place: Path) -> None:
