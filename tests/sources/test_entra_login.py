@@ -331,3 +331,14 @@ def test_a_certificate_that_ends_soon_is_noticed(
 
 def test_settings_show_no_secret(entra: EntraSandbox, place: Path) -> None:
     assert entra.client_secret not in repr(settings_of(entra, place))
+
+
+def test_the_page_tells_every_setting_with_its_default_and_every_cloud() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "connectors" / "entra.md").read_text(encoding="utf-8")
+    rows = page.partition("| setting |")[2].partition("\n\n")[0].splitlines()[2:]
+    for name in Settings.model_fields.keys() - {"type"}:
+        (row,) = [line for line in rows if f"`{name}`" in line.split("|")[1]]
+        default = Settings.model_fields[name].default
+        assert not isinstance(default, str) or f"`{default}`" in row.split("|")[3]
+    for cloud, (login, graph) in CLOUDS.items():
+        assert f"| `{cloud}` | {login.removeprefix('https://')} | {graph.removeprefix('https://')} |" in page
