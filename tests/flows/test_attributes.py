@@ -10,7 +10,7 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from tests.flows.rig import Rig, interrupted
+from tests.flows.rig import Clock, Rig, interrupted
 from worker.core.drift import DriftKind
 from worker.core.guardrails import State
 from worker.core.plan import Operation
@@ -61,6 +61,9 @@ def region(rig: Rig) -> str:
 
 
 def planned(site: Site) -> Reconciled:
+    rig_clock = site.now
+    assert isinstance(rig_clock, Clock)
+    rig_clock.advance(minutes=1)
     for name in ("okta", "looker"):
         read(site, name)
     return reconcile(site, "looker", gather(site), "test")

@@ -23,6 +23,8 @@ class Concern(StrEnum):
     ORPHAN = "account of nobody known"
     DISPUTED = "disputed account"
     EXPIRED = "access past its end"
+    WRONG_VALUE = "wrong attribute value"
+    HELD_VALUE = "attribute value in doubt"
     EXCESS = "access that no rule gives"
     UNEVALUABLE = "rule that cannot be evaluated"
     HELD = "person on hold"
@@ -214,6 +216,8 @@ _CONCERNS: Mapping[DriftKind, Concern] = {
     DriftKind.ORPHAN: Concern.ORPHAN,
     DriftKind.DISPUTED: Concern.DISPUTED,
     DriftKind.EXPIRED_ENTITLEMENT: Concern.EXPIRED,
+    DriftKind.WRONG_VALUE: Concern.WRONG_VALUE,
+    DriftKind.HELD_VALUE: Concern.HELD_VALUE,
     DriftKind.EXCESS_ENTITLEMENT: Concern.EXCESS,
     DriftKind.UNEVALUABLE_RULE: Concern.UNEVALUABLE,
     DriftKind.HELD_PERSON: Concern.HELD,

@@ -13,7 +13,7 @@ from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.site import Site
 from worker.ports import Notice
-from worker.store import governed, installations, mirror
+from worker.store import governed, installations, mirror, sweep
 
 
 @dataclass
@@ -67,9 +67,24 @@ def _check_one(site: Site, name: str, found: Checkup, accepting: bool) -> None:
             facts = {"connector": name, "snapshot": seen.snapshot_id, "counts": seen.counts}
             site.record(session, site.event("baseline accepted", facts))
             found.accepted.append(name)
+        if site.loaded.values.get(name):
+            found.notices.append((name, _freshness(sweep.freshness(session, name))))
         baseline = installations.baseline(session, name)
         if baseline is not None:
             found.baselines[name] = baseline.counts
+
+
+def _freshness(known: sweep.Freshness) -> Notice:
+    """Of whom it is known which values of attributes they have themselves."""
+    since = f", the longest unread since {known.oldest:%Y-%m-%d %H:%M} UTC" if known.oldest else ""
+    text = f"Own attribute values are known of {counted(known.known, 'account')}{since}."
+    if not known.unknown:
+        return Notice(text)
+    return Notice(
+        f"{text} Those of {counted(known.unknown, 'linked account')} have not been read yet: where a rule gives an"
+        " attribute, nothing is given to them before.",
+        "Observe again, or read more at a time: `attribute_reads`.",
+    )
 
 
 def _forget_installation(site: Site, name: str) -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlmodel import Session
 
-from worker.core import nesting
-from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
+from worker.core import attributes, nesting
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
 from worker.core.policy import CompiledPolicy, compile_policy
 from worker.core.render import person_label, quoted
 from worker.errors import Misconfigured
 from worker.flows.crowd import gather
 from worker.flows.links import BY_HAND, find_person
 from worker.flows.site import Site
-from worker.store import episodes, governed, mirror, people
+from worker.store import episodes, governed, mirror, people, sweep
 
 
 @dataclass
@@ -127,6 +127,12 @@ def _desired(
         for one, rule in sorted(deserved.frozen.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} is frozen by {rule}: neither granted nor revoked")
+        for held in deserved.held.get(name, ()):
+            if entitlement.lower() in f"attribute {held.name}".lower():
+                lines.append(
+                    f"{name}: attribute {quoted(held.name, 60)} is held, neither given nor taken:"
+                    f" {quoted(held.reason, 300)}; an account without a value of its own is given nothing there"
+                )
         for one, (rule, until) in sorted(deserved.expired.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} was given by {rule} until {until}")
@@ -146,13 +152,37 @@ def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue]
         ids = [link.account_id for link in people.links_of(session, person.id) if link.target == name]
         for account in mirror.account_rows_of(session, name, ids).values():
             lines.append(_account_line(name, account))
+            lines += _values(session, name, account, catalogue, entitlement)
             for one in sorted(account.entitlements):
-                if _concerns(entitlement, one, catalogue):
+                if one.kind != ATTRIBUTE and _concerns(entitlement, one, catalogue):
                     note = "" if one in governance.governed else " (not governed: left alone)"
                     lines.append(f"{name}: holds {catalogue.label(one)}{note}")
         open_now = [e for e in episodes.open_episodes(session, name) if str(e.person_id) == person.id]
         lines += [f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}" for e in open_now]
     return lines or ["no account"]
+
+
+def _values(session: Session, target: str, account: Account, catalogue: Catalogue, entitlement: str) -> list[str]:
+    """What filters rows for an account, and where that comes from; of the attributes that the policy has named."""
+    read = sweep.read_at(session, target, account.id)
+    lines = []
+    for item in catalogue.items:
+        bare = Entitlement(ATTRIBUTE, item.id)
+        if item.kind != ATTRIBUTE or item.definition is None or not _concerns(entitlement, bare, catalogue):
+            continue
+        label, own = quoted(catalogue.label(bare), 80), account.own(item.id)
+        rest = quoted(attributes.told(attributes.fallback(account, item.definition), catalogue), 300)
+        if not item.definition.readable:
+            lines.append(f"{target}: {label} is hidden; nobody reads its values")
+        elif item.id not in read:
+            lines.append(f"{target}: {label}: its own value has not been read yet; without one it has {rest}")
+        elif own is None:
+            lines.append(f"{target}: {label} is {rest}; no value of its own, read {read[item.id]:%Y-%m-%d %H:%M} UTC")
+        else:
+            value = quoted(own, 120) or "empty"
+            when = f"{read[item.id]:%Y-%m-%d %H:%M} UTC"
+            lines.append(f"{target}: {label} = {value}, its own value, read {when}; without it: {rest}")
+    return lines
 
 
 def _account_line(target: str, account: Account) -> str:

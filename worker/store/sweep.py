@@ -93,7 +93,7 @@ SELECT DISTINCT CAST(:connector AS text), v.account_id, v.attribute_id, s.starte
 FROM staged_valued v JOIN snapshot s ON s.id = v.snapshot_id
 WHERE v.snapshot_id = :snapshot AND NOT EXISTS (
     SELECT 1 FROM step WHERE step.target = :connector AND step.account_id = v.account_id
-    AND step.attempted_at >= s.started_at
+    AND step.attempted_at > s.started_at
 )
 """
 
