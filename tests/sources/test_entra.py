@@ -274,6 +274,20 @@ def test_a_refusal_to_read_members_is_never_an_empty_group(entra: EntraSandbox, 
     assert fault.fired == 1
 
 
+def test_a_refused_token_is_no_hidden_membership(entra: EntraSandbox, place: Path) -> None:
+    error = '{"error": {"code": "InvalidAuthenticationToken", "message": "Token is not valid."}}'
+    entra.break_(f"GET /v1.0/groups/{SECRET}/members", "status", status=401, text=error)
+    with connected(entra, place) as source, pytest.raises(Denied, match="refused our token, and a new one too"):
+        pull(source, "Secret")
+
+
+def test_a_group_among_the_deleted_items_is_no_person(entra: EntraSandbox, place: Path) -> None:
+    group = orjson.dumps({"@odata.type": "#microsoft.graph.group", "id": DELETED, "displayName": "Old"}).decode()
+    entra.break_("GET /v1.0/directory/deletedItems/0*", "misshapen", text=group)
+    with connected(entra, place) as source:
+        assert source.person(DELETED) is None
+
+
 def test_a_member_without_a_type_counts_as_a_person_whom_somebody_has_to_know(entra: EntraSandbox, place: Path) -> None:
     for id, failed in ((guid(5), False), (KIOSK, True)):
         entra.faults.clear()

@@ -139,12 +139,14 @@ class Graph:
         code, said = error_code(content), quoted(error_text(content))
         if status == 401:
             return Denied(
-                f"{call} refused our token, and a new one too (401: {said}). Is the app of {self.name} still enabled?"
+                f"{call} refused our token, and a new one too (401: {said}). Is the app of {self.name} still enabled?",
+                status,
             )
         if status == 403:
             return Denied(
                 f"{call} is not allowed (403: {said}). Give the app {self.login.client_id} the application permission"
-                f" {permission}, with an administrator's consent."
+                f" {permission}, with an administrator's consent.",
+                status,
             )
         if status == 410 or code == EXPIRED:
             return Moved(f"{call}: Graph has lost the place in its list ({status}: {said}); read again from the start.")

@@ -56,8 +56,8 @@ class Groups:
         try:
             for page in self._graph.pages(path, {"$select": "id"}, permission=GROUPS, trail=trail):
                 rows += page
-        except Denied:
-            if hidden:
+        except Denied as error:
+            if hidden and error.status == 403:
                 return None
             raise
         kinds = {row["id"]: row.get("@odata.type") for row in rows}

@@ -210,7 +210,7 @@ class Login:
 
     def tenant(self) -> str:
         """The id of the tenant whose token we carry: Graph answers for that one, and for no other."""
-        said = self.claims().get("tid") or getattr(self._app.authority, "tenant", "")
+        said = self.claims().get("tid") or getattr(getattr(self._app, "authority", None), "tenant", "")
         if not isinstance(said, str) or not GUID.fullmatch(said):
             raise Misshapen(f"{self._name} does not say which tenant it is; does `authority` lead to Microsoft itself?")
         return said.lower()

@@ -10,7 +10,7 @@ from worker.errors import Missing
 from worker.ports import Notice
 from worker.sources.entra.app_roles import Roles
 from worker.sources.entra.graph import APPS, GROUPS, GROUPS_PATH, HIDDEN, USERS, USERS_PATH, Graph
-from worker.sources.entra.groups import Record, group_path
+from worker.sources.entra.groups import Record, group_path, is_hidden
 from worker.sources.entra.settings import Settings
 
 SOON = dt.timedelta(days=30)
@@ -91,8 +91,8 @@ def _credential(graph: Graph, now: dt.datetime) -> Iterator[Notice]:
 def _nameless(graph: Graph) -> Iterator[Notice]:
     """Members of whom nothing is shown: a right that is missing shows as nulls in groups, and not as an error."""
     few: dict[str, Any] = {"$top": 5}
-    groups = _rows(graph.get(GROUPS_PATH, {"$select": "id", **few}, permission=GROUPS).json())
-    for group in groups[:1]:
+    groups = _rows(graph.get(GROUPS_PATH, {"$select": "id,visibility", **few}, permission=GROUPS).json())
+    for group in [one for one in groups if not is_hidden(one)][:1]:
         path, asked = f"{group_path(graph.name, group['id'])}/members", {"$select": "id,userPrincipalName", **few}
         try:
             members = _rows(graph.get(path, asked, permission=GROUPS).json())

@@ -261,7 +261,11 @@ class EntraSource:
         buried = dict(
             zip(gone, self._batch.ask([Question(f"/directory/deletedItems/{id}") for id in gone]), strict=True)
         )
-        late += [reader.deleted(record) for id, told in buried.items() if (record := self._record(id, told))]
+        late += [
+            reader.deleted(record)
+            for id, told in buried.items()
+            if (record := self._record(id, told)) and _is_a_user(record)
+        ]
         hidden = len(strangers) - len(late)
         if not hidden:
             return late, Check(name, True, f"{len(late)} of them were hired or deleted meanwhile")
@@ -298,7 +302,8 @@ class EntraSource:
             reply = self._graph.get(f"{DELETED_PATH}/{id}")
         except Missing:
             return None
-        return reader.deleted(self._whole_record(reply.call, id, reply.json()))
+        record = self._whole_record(reply.call, id, reply.json())
+        return reader.deleted(record) if _is_a_user(record) else None
 
     def _reader(self, attributes: Collection[str]) -> People:
         return People(self.name, self._settings.guests, Standing(self._settings.disabled), attributes)
@@ -316,6 +321,11 @@ def _named_properties() -> Iterator[None]:
             f"{error} A rule may name an attribute that this tenant does not have: correct its name, such as"
             " extension_<id of the app that defines it>_<name>."
         ) from error
+
+
+def _is_a_user(record: Mapping[str, Any]) -> bool:
+    """Groups and devices are among the deleted items, too."""
+    return record.get("@odata.type") in (None, "#microsoft.graph.user")
 
 
 def _slim(record: Mapping[str, Any]) -> Mapping[str, Any]:
