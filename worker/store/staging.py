@@ -259,7 +259,8 @@ def inherited(session: Session, rows: str, known: Mapping[str, object]) -> int:
         f" JOIN (SELECT group_id, identity_id FROM {rows.format('membership')}) m ON m.group_id = b.child_id) AS once"
     )
     with planned_for_all_rows(session):
-        return session.scalars(text(counting), known).one()
+        count: int = session.scalars(text(counting), known).one()
+    return count
 
 
 _RECOGNIZED = {
