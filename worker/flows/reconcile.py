@@ -163,7 +163,10 @@ class _Pass:
         asked = frozenset((*trust.trust, *trust.propose))
         known = [self._known_person(p, asked) for p in self._crowd.people.values() if p.identities]
         accounts = [self._known_account(a) for a in self._accounts.values() if not guards.no_person(a)]
-        found = correlate(known, accounts, people.ties(self._session, self._name), trust.trust, trust.propose)
+        open_now = episodes.open_episodes(self._session, self._name)
+        leavers = {e.account_id for e in open_now if e.kind == DriftKind.DISPUTED and e.urgent}
+        ties = people.ties(self._session, self._name)
+        found = correlate(known, accounts, ties, trust.trust, trust.propose, leavers)
         people.save_ties(self._session, self._name, found.new_ties, self._site.actor, self._now)
         for tie in found.new_ties:
             self._note(
@@ -245,8 +248,9 @@ class _Pass:
                 yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
         for dispute in (*correlation.disputes, *correlation.taken):
             candidates = ", ".join(label_of(self._crowd.people[p]) for p in dispute.person_ids[:3])
-            departed = "one of them has departed" if dispute.person_ids[1:] else "they have departed"
-            detail = f"{dispute.reason} ({candidates})" + (f"; {departed}" if dispute.urgent else "")
+            departed = "; one of them has departed" if dispute.person_ids[1:] else "; they have departed"
+            left = any(self._crowd.people[p].standing is Standing.DEPARTED for p in dispute.person_ids)
+            detail = f"{dispute.reason} ({candidates})" + (departed if left else "")
             yield Drift(
                 DriftKind.DISPUTED, self._name, Cause.AMBIGUOUS_OWNER, account_id=dispute.account_id,
                 detail=detail, urgent=dispute.urgent,
