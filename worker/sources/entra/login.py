@@ -239,7 +239,7 @@ class Login:
         except Rejected as error:
             self._app = None
             raise self._no_authority() from error
-        except (ValueError, KeyError, TypeError, MsalError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, MsalError) as error:
             self._app = None
             raise Misshapen(
                 f"{self._name}: what {self._host} answered is not what Microsoft's login answers."
