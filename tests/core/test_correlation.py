@@ -180,6 +180,15 @@ def test_a_guest_with_somebodys_address_is_nobodys_rival() -> None:
     assert answer == Correlation(new_ties=(Tie("1", "ana", key="login"),))
 
 
+def test_an_account_that_may_be_a_leavers_is_nobodys_because_the_leaver_is_forgotten() -> None:
+    new, account = known("new", "ana@acme.example"), known("1", "ana@acme.example")
+    assert correlate([LEAVER, new], [account], (), LOGIN, ()).disputes[0].urgent
+    later = correlate([new], [account], (), LOGIN, (), leavers={"1"})
+    reason = "its login matches, and it may be that of somebody who has departed"
+    assert (later.new_ties, later.disputes) == ((), (Dispute("1", ("new",), reason, urgent=True),))
+    assert correlate([LEAVER], [account], (), LOGIN, (), leavers={"1"}).new_ties, "the leaver may still be linked"
+
+
 TAKEN = {
     "whoever was given a leaver's name": (known("new", "ana@acme.example"), ("new",)),
     "nobody who has left as well": (known("new", "ana@acme.example", departed=True), ()),

@@ -75,8 +75,13 @@ def correlate(
     ties: Iterable[Tie],
     trusted: Sequence[str],
     proposing: Sequence[str],
+    leavers: Collection[str] = (),
 ) -> Correlation:
-    """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans."""
+    """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans.
+
+    `leavers` are accounts that were last in dispute with somebody who had departed: that a source forgets that person
+    makes nobody else the owner.
+    """
     by_account = {tie.account_id: tie for tie in ties}
     there = {account.id for account in accounts}
     owners = {tie.person_id for tie in by_account.values() if tie.linked and tie.account_id in there}
@@ -88,13 +93,18 @@ def correlate(
     orphans: list[str] = []
     for account in unlinked:
         verdict = hints.judge(account, trusted, proposing, owners, by_account)
+        if isinstance(verdict, Tie) and account.id in leavers and not known_people[verdict.person_id].departed:
+            verdict = (
+                f"its {verdict.key} matches, and it may be that of somebody who has departed",
+                (verdict.person_id,),
+            )
         if isinstance(verdict, Tie):
             new_ties.append(verdict)
         elif verdict is None:
             orphans.append(account.id)
         else:
             reason, candidates = verdict
-            urgent = any(known_people[c].departed for c in candidates)
+            urgent = account.id in leavers or any(known_people[c].departed for c in candidates)
             disputes.append(Dispute(account.id, candidates, reason, urgent))
     linked = [a for a in accounts if a.id in by_account and by_account[a.id].linked]
     taken = _taken(known_people, linked, owners, trusted)
