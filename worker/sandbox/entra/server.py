@@ -191,7 +191,7 @@ class EntraSandbox(SandboxServer):
         if fault is None:
             answer = self._single(call)
         else:
-            answer = Answer(orjson.loads(fault.text or _ONE_IS_BUSY), fault.status, fault.headers, "application/json")
+            answer = Answer(_said(fault.text or _ONE_IS_BUSY), fault.status, fault.headers, "application/json")
         self.reads[path] += 1
         exchange = Exchange(
             next(self._numbers), self.name, call.method, path, call.query, dict(call.headers), call.body, answer.status,
@@ -209,6 +209,14 @@ def _item(call: Call, item: Mapping[str, Any]) -> Call:
     body = orjson.dumps(item["body"]) if "body" in item else b""
     headers = {"authorization": call.headers.get("authorization", ""), **given}
     return Call(item["method"].upper(), "/" + path.lstrip("/"), query, headers, call.base, body)
+
+
+def _said(text: str) -> Any:
+    """What is no JSON is a text."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 def _batch_fault(ids: list[str]) -> str:
