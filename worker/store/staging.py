@@ -249,14 +249,15 @@ def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
 
 
 def inherited(session: Session, rows: str, known: Mapping[str, object]) -> int:
-    """How many (group, person) there are through a group in that group. `rows` is what follows FROM, with a place for
-    the table's name."""
+    """How many memberships of a group come through another one in it, on whatever way, each for each such group.
+    `rows` is what follows FROM, with a place for the table's name."""
     counting = (
         f"WITH RECURSIVE edge AS (SELECT group_id, child_id FROM {rows.format('nesting')}),"
         " below AS (SELECT group_id, child_id FROM edge UNION"
         " SELECT b.group_id, e.child_id FROM below b JOIN edge e ON e.group_id = b.child_id)"
-        " SELECT count(*) FROM (SELECT DISTINCT b.group_id, m.identity_id FROM below b"
-        f" JOIN (SELECT group_id, identity_id FROM {rows.format('membership')}) m ON m.group_id = b.child_id) AS once"
+        " SELECT coalesce(sum(m.people), 0)::bigint FROM below b JOIN (SELECT group_id,"
+        f" count(DISTINCT identity_id) AS people FROM {rows.format('membership')} GROUP BY group_id) m"
+        " ON m.group_id = b.child_id AND b.child_id <> b.group_id"
     )
     with planned_for_all_rows(session):
         count: int = session.scalars(text(counting), known).one()
