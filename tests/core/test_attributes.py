@@ -94,7 +94,9 @@ CASES: Mapping[str, Case] = {
     "has no value, but the default is the one": Case((LACKS,), account(), terrain=terrain(default="EMEA")),
     "has another value": Case((WRONG,), account(AMER)),
     "has an empty value": Case((replace(WRONG, before=""),), account(REGION)),
-    "has another value, and a source could not be read whole": Case(who=person(unsure="cut short")),
+    "has another value, and a source could not be read whole": Case(
+        primary=account(AMER), who=person(unsure="cut short"), secondary=(account(AMER, id="8"),),
+    ),
     "has no value, and a source could not be read whole": Case((LACKS,), account(), who=person(unsure="cut short")),
     "has a value that nobody has read yet": Case(primary=account(known=())),
     "has the value through a group that nobody governs": Case(primary=account(SALES), terrain=terrain(*BY_GROUP)),

@@ -91,6 +91,11 @@ OUTCOMES = {
         'the person\'s office, "DE4 " cannot be its value: it begins or ends with a blank',
         [FROM_PROFILE], {"office": "DE4 "},
     ),
+    "held: it begins as the pattern does, and goes on": (
+        'the person\'s office, "DE4b" cannot be its value: neither in `allow` nor does it fit the pattern'
+        ' "[A-Z]{2}[0-9]+|.*[x].*"',
+        [FROM_PROFILE], {"office": "DE4b"},
+    ),
     "held: it fits the pattern, and a filter would read more in it": (
         'the person\'s office, "x,y" cannot be its value: it holds a comma, which a filter does not take for text',
         [FROM_PROFILE], {"office": "x,y"},

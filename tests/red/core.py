@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.red import filters
 from tests.red.mutant import Mutant
 
 _CORRELATION, _DRIFT, _PLAN = "core/correlation.py", "core/drift.py", "core/plan.py"
@@ -77,7 +78,7 @@ DRIFT = (
            f"{_WHO}[active at the source, marked as departed here, no account]"),
     Mutant("a disputed person gets no other account", _DRIFT, " and not disputed:", ":",
            f"{_WHO}[active, has no account, but perhaps one in dispute]"),
-    Mutant("nobody gets an account without a login", _DRIFT, "deserts.given and deserts.login", "deserts.given",
+    Mutant("nobody gets an account without a login", _DRIFT, "deserts.access and deserts.login", "deserts.access",
            f"{_WHO}[active, has no account and no login to give it]"),
     Mutant("a bystander's account is not closed", _DRIFT, "a is not None and a.id not in terrain.bystanders",
            "a is not None", f"{_WHO}[suspended, their account is never touched]"),
@@ -89,9 +90,9 @@ DRIFT = (
     Mutant("nor is a second one", _DRIFT,
            "if account.id not in terrain.bystanders and not person.unsure:", "if not person.unsure:",
            f"{_WHO}[active, their second account is never touched]"),
-    Mutant("what is frozen is not taken", _DRIFT, "or entitlement in deserts.frozen ", "",
+    Mutant("what is frozen is not taken", _DRIFT, "or what in deserts.frozen ", "",
            f"{_WHO}[active, too much but a rule that cannot be evaluated names it]"),
-    Mutant("what is not governed is not taken", _DRIFT, " or entitlement not in terrain.governed:", ":",
+    Mutant("what is not governed is not taken", _DRIFT, " or what not in terrain.governed:", ":",
            f"{_WHO}[active, holds what the policy never named]"),
     Mutant("what no API can revoke is no finding", _DRIFT,
            "if item is None or not item.closed:  #", "if True:  #",
@@ -108,7 +109,7 @@ PLAN = (
            f"{_GATE}[the grant of a privileged role]"),
     Mutant("a privileged scope makes a role so", "core/identity.py", " or (scope and scope.privileged)", "",
            f"{_GATE}[an ordinary role in a privileged scope]"),
-    Mutant("settings can call things privileged", _PLAN, "key in means.declared_privileged or ", "",
+    Mutant("settings can call things privileged", _PLAN, "one.key in means.declared_privileged or ", "",
            f"{_GATE}[a role that the settings declare privileged]"),
     Mutant("unlocking gives what the account holds", _PLAN, "if operation is Operation.ENABLE:", "if False:",
            f"{_GATE}[an account to be unlocked that holds a privileged role]"),
@@ -128,7 +129,7 @@ PLAN = (
            "core/test_plan.py::test_what_the_connector_leaves_to_hands_is_manual_and_says_how"),
     Mutant("a plan has an order", _PLAN, "tuple(sorted(changes, key=order))", "tuple(changes)",
            "core/test_plan.py::test_lock_outs_come_first_then_renames_then_the_rest"),
-    Mutant("an account loses before it gains", _PLAN, "tuple(Operation).index(change.operation)", "0",
+    Mutant("an account loses before it gains", _PLAN, "tuple(Operation).index(operation)", "0",
            "core/test_plan.py::test_an_account_loses_before_it_gains_and_is_unlocked_before_it_is_given_anything"),
     *(
         Mutant(f"a fingerprint holds the {name}", _PLAN, f"parts = [instance, self.subject, {rest}", f"parts = [{left}",
@@ -184,7 +185,9 @@ GUARDRAILS = (
     Mutant("two administrators do not go at once", _GUARDRAILS,
            "if not endangered or set(facts.administrators) - endangered:", "if len(endangered) != 1:",
            f"{_GUARD}_two_administrators_are_not_both_unseated_in_one_run"),
-    Mutant("a disabled account is given nothing", _GUARDRAILS, "return _after_enabling(", "return (",
+    Mutant("a disabled account is given nothing", _GUARDRAILS,
+           "_after_enabling(_spare_last_administrator(limited, facts))",
+           "_spare_last_administrator(limited, facts)",
            f"{_GUARD}_a_disabled_account_is_given_nothing_before_it_may_be_unlocked[review]"),
     Mutant("an approval uses up no limit", _GUARDRAILS,
            "if j.state is State.OPEN and not _approved(j.change, facts)]", "if j.state is State.OPEN]",
@@ -202,10 +205,10 @@ RENDER = (
            f"{_TEXT}_a_text[with new lines and tabs]"),
     Mutant("a text is cut", _RENDER, "for c in flat[:limit]", "for c in flat",
            f"{_TEXT}_a_long_text_is_cut_and_says_so"),
-    Mutant("a vendor's name is quoted", _RENDER, "quoted(label(drift.entitlement), 160)", "label(drift.entitlement)",
-           f"{_TEXT}_nobodys_text_spoils_a_sentence"),
+    Mutant("a vendor's name is quoted", _RENDER, "if one.kind == ATTRIBUTE else one), 160)",
+           "if one.kind == ATTRIBUTE else one), 160) and label(one)", f"{_TEXT}_nobodys_text_spoils_a_sentence"),
     Mutant("a formula becomes text", _RENDER, 'return _FORMULA.sub(r"\\1\'\\2", text)', "return text",
            f"{_TEXT}_a_formula_becomes_text"),
 )  # fmt: skip
 
-MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER)
+MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER, *filters.CORE)

@@ -36,7 +36,8 @@ from worker.core.conditions import (
 )
 from worker.core.identity import ATTRIBUTE, Catalogue, Entitlement, Person, Reference, SourceGroup
 from worker.core.meaning import Meaning, meaning_of
-from worker.core.values import Award, Held, Kinds, ValueRule, profile_name, settle
+from worker.core.values import Award, Held, Kinds, Settlement, ValueRule, profile_name
+from worker.core.values import Verdict as Settled
 
 __all__ = [
     "AllOf",
@@ -157,28 +158,26 @@ class _Resolved:
 class _Sum:
     """What a set of verdicts comes to; where rules give attributes, by what the person has for them."""
 
-    def __init__(self, plain: Deserved, awards: tuple[Award, ...], kinds: Kinds) -> None:
-        self._plain, self._awards, self._kinds = plain, awards, kinds
-        self._asked = tuple(sorted({name for award in awards if (name := profile_name(award.template))}))
+    def __init__(self, plain: Deserved, values: Settlement | None) -> None:
+        self._plain, self._values = plain, values
         self._by_values: dict[object, Deserved] = {}
 
     def of(self, person: Person) -> Deserved:
-        if not self._awards:
+        if self._values is None:
             return self._plain
-        values = tuple([person.attribute(name) for name in self._asked])
-        found = self._by_values.get(values)
+        asked = tuple([person.attribute(name) for name in self._values.asked])
+        found = self._by_values.get(asked)
         if found is None:
             if len(self._by_values) > SHAPES_KEPT:
                 self._by_values.clear()
-            found = self._by_values[values] = self._settled(person)
+            found = self._by_values[asked] = self._with(self._values.of(asked, person))
         return found
 
-    def _settled(self, person: Person) -> Deserved:
-        verdict = settle(self._awards, self._kinds, person)
-        given = {**self._plain.given}
+    def _with(self, verdict: Settled) -> Deserved:
+        one, given = self._plain, dict(self._plain.given)
         for target, values in verdict.given.items():
             given[target] = {**given.get(target, {}), **values}
-        return replace(self._plain, given=MappingProxyType(given), held=verdict.held)
+        return Deserved(MappingProxyType(given), one.frozen, one.expired, one.matched, one.unsure, verdict.held)
 
 
 class CompiledPolicy:
@@ -198,6 +197,7 @@ class CompiledPolicy:
         kinds: Kinds,
     ) -> None:
         self._kinds = kinds
+        self._settlements: dict[object, Settlement] = {}
         self.suspended = suspended
         self.governed = governed
         self.bindings = bindings
@@ -284,11 +284,11 @@ class CompiledPolicy:
                 if entitlement not in given.get(target, {}):
                     frozen.setdefault(target, {}).setdefault(entitlement, one.rule.name)
         over = [one for one in matched if _over(one.rule, today)]
-        awards = (
-            *(award for one in matched if not _over(one.rule, today) for award in one.values),
-            *(replace(award, sure=False) for one in unsure if not _over(one.rule, today) for award in one.values),
+        values = self._settlement(
+            tuple([n for n in yes if self._resolved[n].values and not _over(self._resolved[n].rule, today)]),
+            tuple([n for n in unknown if self._resolved[n].values and not _over(self._resolved[n].rule, today)]),
         )
-        named = {(award.target, award.attribute) for award in awards}
+        named = {(award.target, award.attribute) for award in values.awards} if values else set()
         expired = _expired(over, given, frozen)
         for one in over:
             for award in one.values:
@@ -301,7 +301,16 @@ class CompiledPolicy:
             tuple([one.rule.name for one in matched]),
             tuple([one.rule.name for one in unsure]),
         )
-        return _Sum(plain, awards, self._kinds)
+        return _Sum(plain, values)
+
+    def _settlement(self, sure: tuple[int, ...], unsure: tuple[int, ...]) -> Settlement | None:
+        """Shared by all whom the same rules give attributes, whatever else they get."""
+        found = self._settlements.get((sure, unsure))
+        if found is None and (sure or unsure):
+            awards = [award for n in sure for award in self._resolved[n].values]
+            awards += [replace(award, sure=False) for n in unsure for award in self._resolved[n].values]
+            found = self._settlements[sure, unsure] = Settlement(awards, self._kinds)
+        return found
 
 
 def _together(awards: Iterable[Mapping[str, dict[Entitlement, tuple[str, ...]]]]) -> dict[str, Entitlements]:

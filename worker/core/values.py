@@ -15,6 +15,7 @@ from functools import lru_cache
 from worker.core.conditions import VALUES_KEPT, normal, shown
 from worker.core.identity import ATTRIBUTE, Entitlement, Person
 
+ANSWERS_KEPT = 20_000  # of one set of awards, by the values that they take
 PROFILE = "$profile."  # what follows is the name of an attribute of the person
 
 _FORBIDDEN = {
@@ -140,6 +141,25 @@ class Verdict:
 
 
 Kinds = Mapping[tuple[str, str], tuple[ValueRule, str]]  # by target and name: what is declared, and the type it has
+
+
+class Settlement:
+    """What some awards come to, worked out once for all people who have the same to take values from. `asked` are the
+    attributes of a person that it depends on."""
+
+    def __init__(self, awards: Sequence[Award], kinds: Kinds) -> None:
+        self.awards, self._kinds = awards, kinds
+        self.asked = tuple(sorted({name for award in awards if (name := profile_name(award.template))}))
+        self._known: dict[object, Verdict] = {}
+
+    def of(self, values: object, person: Person) -> Verdict:
+        """`values` are those of the person's attributes that are `asked`."""
+        found = self._known.get(values)
+        if found is None:
+            if len(self._known) > ANSWERS_KEPT:
+                self._known.clear()
+            found = self._known[values] = settle(self.awards, self._kinds, person)
+        return found
 
 
 def settle(awards: Iterable[Award], kinds: Kinds, person: Person) -> Verdict:
