@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant("pages that go round are noticed", _GRAPH, "if mark in self.seen:", "if False:",
            f"{_FAULT}_pages_that_go_round_in_a_circle_are_an_error[GET /v1.0/users]"),
     Mutant("a refused token is renewed", _GRAPH,
-           "            self.login.renewed(self.login.current)\n            reply = call()\n", "            pass\n",
+           "            self.login.renewed(carried)\n            reply = call()\n", "            pass\n",
            f"{_IN}_one_token_is_used_until_it_is_refused_and_then_another_one_once"),
     Mutant("an id is one before it is part of an address", _GROUPS, "if not GUID.fullmatch(id):", "if False:",
            f"{_TEST}_what_is_no_id_never_becomes_a_part_of_an_address[../groups]"),

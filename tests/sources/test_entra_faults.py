@@ -110,7 +110,7 @@ def test_a_broken_call_is_an_error(entra: EntraSandbox, tmp_path: Path, call: st
         injected = entra.break_(route, skip=skip, **how)
         with pytest.raises(expected) as caught:
             act(source)
-        token = source._graph.login.current
+        token = source._graph.login.carried()
     assert injected.fired
     assert entra.client_secret not in str(caught.value)
     assert token

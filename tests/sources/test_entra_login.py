@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import orjson
@@ -115,6 +117,22 @@ def test_one_token_is_used_until_it_is_refused_and_then_another_one_once(
         with pytest.raises(Denied, match=r"refused our token, and a new one too \(401: Inv"):
             pull(source)
     assert (fault.fired, minted(seen)) == (2, 3)
+
+
+def test_many_who_are_refused_at_once_renew_the_token_once(entra: EntraSandbox, place: Path, seen: Seen) -> None:
+    with connected(entra, place) as source:
+        source.instance()
+        together = Barrier(6)
+
+        def ask(number: int) -> str:
+            together.wait()
+            found = source.person(guid(number))
+            return found.login if found else ""
+
+        entra.oauth.expire_tokens()
+        with ThreadPoolExecutor(6) as threads:
+            assert list(threads.map(ask, range(1, 7))) == [f"p{n}@acme.example" for n in range(1, 7)]
+    assert minted(seen) == 2
 
 
 def test_what_was_corrected_works_at_once_though_msal_remembers_refusals(entra: EntraSandbox, place: Path) -> None:

@@ -59,9 +59,10 @@ class Batch:
         pause, renewed = self._first_pause, False
         for attempt in range(1, self._attempts + 1):
             asked = {id: question for id, question in questions.items() if id not in told}
+            carried = self._graph.login.carried()
             answers = self._once(asked)
             if not renewed and any(one.status == 401 for one in answers.values()):
-                self._graph.login.renewed(self._graph.login.current)
+                self._graph.login.renewed(carried)
                 renewed = True
                 answers = {id: one for id, one in answers.items() if one.status != 401}
             busy = {id: answers.get(id, Told(_UNANSWERED, None)) for id in asked}

@@ -98,9 +98,10 @@ class Graph:
         return self._judged(lambda: self.rest.ask(path, json=json, accept=_JUDGED), USERS)
 
     def _judged(self, call: Callable[[], Reply], permission: str) -> Reply:
+        carried = self.login.carried()
         reply = call()
         if reply.status == 401:
-            self.login.renewed(self.login.current)
+            self.login.renewed(carried)
             reply = call()
         if reply.status in _JUDGED:
             raise self.refusal(reply.status, reply.content, reply.call, permission)

@@ -182,12 +182,12 @@ class Login:
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.token()}"}
 
-    @property
-    def current(self) -> str:
-        return self._token
+    def carried(self) -> str:
+        """What the next call carries, so that afterwards it can be said which token was refused."""
+        return self._token or self.token()
 
     def renewed(self, since: str) -> None:
-        """After a 401: what comes next is another token than the one that was refused."""
+        """After a 401: what comes next is another token than the one that was refused, whoever renews it first."""
         with self._minting:
             if self._token == since:
                 self._app = None
