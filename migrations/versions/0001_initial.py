@@ -96,11 +96,11 @@ _STAGING = (
 )  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
-    "SELECT, INSERT": ("entry", "person_identity"),
-    "SELECT, INSERT, DELETE": ("personal", "effect", "attribute_read"),
+    "SELECT, INSERT": ("entry",),
+    "SELECT, INSERT, DELETE": ("personal", "effect", "parting", "attribute_read"),
     "SELECT, INSERT, UPDATE": (
-        "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-        "vendor_use", "home",
+        "head", "person", "person_identity", "link", "group_binding", "governed", "policy_seen", "episode", "decision",
+        "waiver", "lease", "vendor_use", "home",
     ),
     # To delete from the first two lines is for retention.
     "SELECT, INSERT, UPDATE, DELETE": (
@@ -374,8 +374,14 @@ def _tables() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("departure_marked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("departure_cause", sa.String(), nullable=False),
+        sa.Column("merged_into", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["merged_into"],
+            ["person.id"],
+        ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index(op.f("ix_person_merged_into"), "person", ["merged_into"], unique=False)
     op.create_table(
         "personal",
         sa.Column("commitment", sa.String(), nullable=False),
@@ -639,11 +645,27 @@ def _tables() -> None:
         "part_undone", "part", ["snapshot_id", "position"], unique=False, postgresql_where=sa.text("state <> 'done'")
     )
     op.create_table(
+        "parting",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("identity_id", sa.String(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["person_id"],
+            ["person.id"],
+        ),
+        sa.PrimaryKeyConstraint("source", "identity_id", "person_id"),
+    )
+    op.create_index(op.f("ix_parting_person_id"), "parting", ["person_id"], unique=False)
+    op.create_table(
         "person_identity",
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("identity_id", sa.String(), nullable=False),
         sa.Column("person_id", sa.Uuid(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("key_used", sa.String(), nullable=False),
+        sa.Column("missed", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["person.id"],

@@ -117,6 +117,13 @@ SENTENCES = {
         "", "rule web team cannot be evaluated: its group is gone",
     ),
     drift(K.HELD_PERSON, C.NOT_EVALUABLE, detail="unknown status"): ("", f"{ANA} is on hold in looker: unknown status"),
+    drift(K.DISPUTED_PERSON, C.AMBIGUOUS_OWNER, field="email", detail="Ana: only their email is the same"): (
+        "", f"{ANA} may be the same person as Ana: only their email is the same",
+    ),
+    drift(K.SOURCES_DISAGREE, C.DISAGREEMENT, detail="okta says active, entra says departed"): (
+        "",
+        f"{ANA} has an account in looker, and the sources do not agree: okta says active, entra says departed",
+    ),
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ MUTANTS = (
            "store/test_parts.py::test_what_is_handed_back_is_free_at_once_and_counts_only_with_a_failure"),
     Mutant("rows that the database lost are missed", "store/staging.py", "if staged != expected:", "if False:",
            "store/test_mirror.py::test_staged_rows_that_the_database_lost_are_missed"),
-    Mutant("who was not read loses nothing", "flows/crowd.py", "if unread:", "if False:",
+    Mutant("who was not read loses nothing", "flows/crowd.py", "if person.id in frozen:", "if False:",
            f"{_TEST}_who_could_not_be_read_loses_nothing"),
     Mutant("an unread target is not planned for", "flows/passes.py", "if name not in unread:", "if True:",
            f"{_TEST}_a_target_that_could_not_be_read_is_not_changed_and_holds_up_no_other"),

@@ -11,12 +11,12 @@ import pytest
 from tests.conftest import Database, dsn
 from worker.store.tables import STAGING
 
-READ_AND_ADD = {"entry", "person_identity"}
+READ_AND_ADD = {"entry"}
 ALSO_CHANGE = {
-    "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-    "vendor_use", "home",
+    "head", "person", "person_identity", "link", "group_binding", "governed", "policy_seen", "episode", "decision",
+    "waiver", "lease", "vendor_use", "home",
 }  # fmt: skip
-ALSO_DELETE = {"personal", "effect", "attribute_read"}
+ALSO_DELETE = {"personal", "effect", "parting", "attribute_read"}
 EVERYTHING = {
     "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
     "run", "change", "step", "part", "job", "notice", "pin", "baseline", "pause", *(t.name for t in STAGING.values()),

@@ -32,6 +32,8 @@ class DriftKind(StrEnum):
     DISPUTED = "disputed"
     UNEVALUABLE_RULE = "unevaluable rule"
     HELD_PERSON = "held person"
+    DISPUTED_PERSON = "disputed person"
+    SOURCES_DISAGREE = "sources disagree"
 
 
 class Cause(StrEnum):
@@ -48,6 +50,7 @@ class Cause(StrEnum):
     UNKNOWN_OWNER = "nobody is known to own it"
     AMBIGUOUS_OWNER = "its owner is in doubt"
     NOT_EVALUABLE = "it cannot be evaluated"
+    DISAGREEMENT = "the sources do not agree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,12 @@ def find_drift(
                 if account.id not in terrain.bystanders and not person.unsure:
                     yield from _excess(person, account, deserts, terrain)
                     yield from _wrong_values(person, account, deserts, terrain)
+    for account in accounts if person.disagreements else ():
+        if account.active:
+            yield _of(
+                DriftKind.SOURCES_DISAGREE, Cause.DISAGREEMENT, person, account, terrain,
+                detail="; ".join(person.disagreements),
+            )  # fmt: skip
 
 
 def desired_account(deserts: Deserts, catalogue: Catalogue) -> Account:
@@ -181,19 +190,25 @@ def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Dr
 
 
 def _held(person: Person, accounts: Collection[Account], terrain: Terrain) -> Iterator[Drift]:
-    absent = [i for i in person.identities if i.status in (ABSENT, REPLACED)]
-    heir = HEIR if any(i.status == REPLACED for i in absent) else ""
+    absent = [i for i in person.identities if i.status in _ASIDES]
+    aside = next((i.problem if i.status == FORMER else _ASIDES[i.status] for i in absent), "")
     for account in accounts:
         if absent and account.active and not person.unsure:
-            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain, detail=heir)
+            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain, detail=aside)
         elif not absent:
-            detail = "; ".join(i.problem for i in person.identities if i.problem)
-            yield _of(DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail=detail)
+            problems = [i.problem for i in person.identities if i.problem] or person.disagreements
+            yield _of(
+                DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail="; ".join(problems)
+            )  # fmt: skip
 
 
-ABSENT = "absent"  # our own word for a status: the source has no such identity any more
+# Our own words for a status.
+ABSENT = "absent"  # the source has no such identity any more
 REPLACED = "replaced"  # the same, and another one has its login: made anew perhaps, perhaps somebody else
+FORMER = "former source"  # only a source knew them that is not declared any more
+GONE = "gone"  # missing from several whole reads and by id as well, at a source where that is final
 HEIR = "another user has that login now; if it is the same person, link the account to them"
+_ASIDES = {ABSENT: "", REPLACED: HEIR, FORMER: ""}
 
 
 def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:

@@ -22,6 +22,8 @@ class Concern(StrEnum):
     ABSENT = "account of a person the source no longer has"
     ORPHAN = "account of nobody known"
     DISPUTED = "disputed account"
+    DISPUTED_PERSON = "person who may be another"
+    DISAGREEMENT = "person whose sources do not agree"
     EXPIRED = "access past its end"
     WRONG_VALUE = "wrong attribute value"
     HELD_VALUE = "attribute value in doubt"
@@ -221,6 +223,8 @@ _CONCERNS: Mapping[DriftKind, Concern] = {
     DriftKind.EXCESS_ENTITLEMENT: Concern.EXCESS,
     DriftKind.UNEVALUABLE_RULE: Concern.UNEVALUABLE,
     DriftKind.HELD_PERSON: Concern.HELD,
+    DriftKind.DISPUTED_PERSON: Concern.DISPUTED_PERSON,
+    DriftKind.SOURCES_DISAGREE: Concern.DISAGREEMENT,
     DriftKind.DISABLED_ACCOUNT: Concern.DISABLED,
     DriftKind.MISSING_ACCOUNT: Concern.NO_ACCOUNT,
     DriftKind.MISSING_ENTITLEMENT: Concern.MISSING,

@@ -57,7 +57,8 @@ class SourceGroup:
 class Person:
     """One human over one or more identities; `id` is ours. `groups` are (source, group id).
 
-    `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified).
+    `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified);
+    `disagreements` are what their sources do not agree about, in words.
     """
 
     id: str
@@ -66,19 +67,37 @@ class Person:
     groups: frozenset[tuple[str, str]] = frozenset()
     unsure: str = ""
     departure_marked: bool = False
+    disagreements: tuple[str, ...] = ()
+
+    @property
+    def speaking(self) -> tuple[Identity, ...]:
+        """The identities that say who they are now."""
+        return speaking(self.identities, self.standing)
 
     def attribute(self, name: str) -> str | tuple[str, ...] | None:
         """The first identity, in the declared order of sources, that has the attribute decides."""
-        for identity in self.identities:
+        for identity in self.speaking:  # asked for everybody, so without a generator
             value = identity.attributes.get(name)
             if value:
                 return value
         return None
 
+    def giver(self, name: str) -> Identity | None:
+        """The identity that an attribute comes from."""
+        return next((identity for identity in self.speaking if identity.attributes.get(name)), None)
+
     def text(self, name: str) -> str:
         """Like `attribute`, for single values; "" where there is none."""
         value = self.attribute(name)
         return value if isinstance(value, str) else ""
+
+
+def speaking(identities: tuple[Identity, ...], standing: Standing) -> tuple[Identity, ...]:
+    """Of somebody who has not departed, those that have not: what a source knows of a leaver is not about who somebody
+    is now who has left it and is still elsewhere."""
+    if len(identities) < 2 or standing is Standing.DEPARTED:
+        return identities
+    return tuple(i for i in identities if i.standing is not Standing.DEPARTED) or identities
 
 
 ATTRIBUTE = "attribute"  # the kind of entitlement that an account has one value of, or none

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from worker.core.correlation import exact, loose
+from worker.core.identity import Identity, Standing
 
 TOO_COMMON = 10
 """A value that more people of one source share says nothing about who is who: `N/A`, an address of a whole team."""
 
 ADDRESSES = frozenset({"login", "email"})
 """What a guest brings from elsewhere, and so says nothing about whom of ours they are."""
+
+BY_HAND = "by hand"  # in the place of a key, where a human has said it
 
 Ref = tuple[str, str]
 """(source, identity id)"""
@@ -73,6 +76,24 @@ class Joining:
 
     joins: tuple[Join, ...] = ()
     disputes: tuple[Dispute, ...] = ()
+
+
+def key_of(identity: Identity, key: str) -> str:
+    """An identity's value of a key; "" where it has none. A list is none."""
+    value = {"login": identity.login, "email": identity.email}.get(key, identity.attributes.get(key))
+    return value if isinstance(value, str) else ""
+
+
+def outgrown(identities: Sequence[Identity], joined_by: Sequence[str]) -> Iterator[str]:
+    """What once joined a person's identities and is no longer the same, in words. They stay joined: somebody changed a
+    number, or two people were taken for one, and only a human knows. Of a leaver nothing is asked."""
+    if len(identities) < 2:
+        return
+    there = [(i, key) for i, key in zip(identities, joined_by, strict=True) if i.standing is not Standing.DEPARTED]
+    for identity, key in there:
+        others = [exact(key_of(other, key)) for other, _ in there if other is not identity]
+        if key and key != BY_HAND and others and exact(key_of(identity, key)) not in others:
+            yield f"{identity.source} {identity.id} was joined by its {key}, which is no longer the same elsewhere"
 
 
 def judge_identities(

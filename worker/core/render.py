@@ -69,6 +69,8 @@ _FINDINGS: Mapping[DriftKind, str] = {
     DriftKind.DISPUTED: "{who} in {target} may not be who it seems: {detail}",
     DriftKind.UNEVALUABLE_RULE: "rule {field} cannot be evaluated: {detail}",
     DriftKind.HELD_PERSON: "{who} is on hold in {target}: {detail}",
+    DriftKind.DISPUTED_PERSON: "{who} may be the same person as {detail}",
+    DriftKind.SOURCES_DISAGREE: "{who} has an account in {target}, and the sources do not agree: {detail}",
 }
 
 _CAUSES: Mapping[Cause, str] = {
@@ -134,7 +136,7 @@ def _filled(template: str, drift: Drift, who: str, label: Label) -> str:
         field=quoted(drift.field, 80),
         before=quoted(drift.before, 120) or "nothing",
         after=quoted(drift.after, 120) or "nothing",
-        detail=quoted(drift.detail, 400),
+        detail=quoted(drift.detail, 600),
         aside=_aside(drift),
     )
 

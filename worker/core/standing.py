@@ -10,6 +10,17 @@ from worker.core.identity import Standing
 LOST = None
 """In the place of a standing: the source's last whole read did not bring this identity any more."""
 
+FINAL = 2
+"""Whole reads in a row that had somebody neither in a list nor by id; at a source where absence is final, they have
+departed then."""
+
+
+def standing_of(standing: str | None, final: bool) -> Standing | None:
+    """What a source says of an identity that its last read brought (with this standing) or did not (None)."""
+    if standing is not None:
+        return Standing(standing)
+    return Standing.DEPARTED if final else LOST
+
 
 @dataclass(frozen=True, slots=True)
 class Weighed:

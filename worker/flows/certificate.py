@@ -14,17 +14,19 @@ from worker.ports import Check, Source
 from worker.store import mirror, people
 
 
-def checks(site: Site, name: str, snapshot_id: uuid.UUID, accept_counts: bool) -> list[Check]:
-    """`accept_counts`: a human looks at the counts, so that the read may have shrunk."""
+def checks(site: Site, name: str, snapshot_id: uuid.UUID, accept_counts: bool) -> tuple[list[Check], Sequence[str]]:
+    """What the read has to show, and who in it is missing by id as well. `accept_counts`: a human looks at the counts,
+    so that the read may have shrunk."""
     with site.begin() as session:
         found = [_seen(site, session, snapshot_id, name)]
         if not accept_counts:
             staged = mirror.staged_counts(session, snapshot_id)
             found = [*found, *_shrinkage(site, session, name, staged)]
-        vanished = people.vanished_ids(session, snapshot_id, name) if name in site.sources else []
+        final = name in site.final_sources
+        vanished = people.vanished_ids(session, snapshot_id, name, final=final) if name in site.sources else []
     if all(check.passed for check in found):
         found += _really_gone(site.sources[name], vanished) if vanished else []
-    return found
+    return found, vanished
 
 
 def refuse_failed(name: str, checks: Sequence[Check]) -> None:

@@ -13,7 +13,9 @@ from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.site import Site
 from worker.ports import Notice
-from worker.store import governed, installations, mirror, sweep
+from worker.store import governed, installations, joining, mirror, sweep
+
+RARELY = 0.9  # of its people; a key that fewer have is worth a word
 
 
 @dataclass
@@ -93,9 +95,24 @@ def _forget_installation(site: Site, name: str) -> None:
             site.record(session, site.event("installation unpinned", {"connector": name}))
 
 
+def _check_joining(site: Site) -> list[str]:
+    """Keys that many people lack, or share with others of their source: who has no value of one is joined by none."""
+    keys = site.loaded.settings.joining.keys if len(site.sources) > 1 else ()
+    told = []
+    with site.begin() as session:
+        for key in keys:
+            for source, (number, filled, shared) in joining.value_counts(session, list(site.sources), key).items():
+                what = f"joining: {quoted(key, 60)}"
+                if filled < number * RARELY:
+                    told.append(f"{what} is filled for {filled:,} of {counted(number, 'person', 'people')} of {source}")
+                if shared:
+                    told.append(f"{what} is not unique in {source}: {shared:,} people share theirs with somebody")
+    return told
+
+
 def _check_policy(site: Site, found: Checkup) -> None:
     """Names that mean nothing, rules that fit nobody: said here, before a run suspends them."""
-    found.warnings += site.loaded.warnings
+    found.warnings += [*site.loaded.warnings, *_check_joining(site)]
     readable = [name for name in site.targets if name in found.counts]
     if len(readable) < len(site.targets) or any(name not in found.counts for name in site.sources):
         return

@@ -1,4 +1,5 @@
-"""Marks whoever a source says has departed, before anything is planned: from then on no apply gives them anything."""
+"""Marks whoever has departed by what their sources say, before anything is planned: from then on no apply gives them
+anything."""
 
 from __future__ import annotations
 
@@ -11,13 +12,15 @@ from worker.flows.site import Site
 from worker.store import decisions, installations, people
 
 
-def remark(site: Site, session: Session, source: str) -> list[Event]:
-    """Set and lift marks after a read of the source; what the trail says about it. A departure ends waivers."""
+def remark(site: Site, session: Session) -> list[Event]:
+    """Set and lift marks by what all sources of a person come to; what the trail says about it. A departure ends
+    waivers."""
+    authority = site.loaded.settings.departure_authority()
     events = []
-    for one in people.remark_departures(session, source, site.now()):
+    for one in people.remark_departures(session, list(site.sources), authority, site.final_sources, site.now()):
         ended = _end_waivers(session, one.person_id, site.now()) if one.departed else 0
         kind = "departure marked" if one.departed else "departure mark lifted"
-        facts = {"source": source, "status": one.status, "waivers ended": ended}
+        facts = {"source": one.source, "status": one.status, "waivers ended": ended}
         events.append(site.event(kind, facts, person_id=one.person_id))
     return events
 

@@ -210,6 +210,12 @@ class AccountWork:
         if giving and self._person_id and people.departure_marked(session, self._person_id):
             self._end_in(session, step.tasks, "refused", "the person has departed meanwhile")
             return None
+        if giving and self._person_id and people.merged(session, self._person_id):
+            self._end_in(session, step.tasks, "refused", "they have turned out to be somebody whom we know already")
+            return None
+        if not self._account_id and people.has_account(session, self._run.target, self._person_id):
+            self._end_in(session, step.tasks, "refused", "an account there has turned out to be theirs")
+            return None
         if self._account_id and not people.owns(session, self._run.target, self._account_id, self._person_id):
             self._end_in(session, step.tasks, "refused", "somebody has said meanwhile that the account is not theirs")
             return None

@@ -19,10 +19,11 @@ from worker.core.identity import ATTRIBUTE
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
 from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
-from worker.flows import certificate, departures, guards, home
+from worker.flows import certificate, departures, guards, home, joining
 from worker.flows.site import Site
 from worker.ports import Asked, Part, Piece, Source, SourcePage, Target, Wanted, Whole
 from worker.store import governed, installations, leases, mirror, notices, parts, people, sweep
+from worker.store import joining as store_joining
 from worker.store.parts import Claim
 
 READERS = 4  # parts that a read in a terminal does at the same time
@@ -306,7 +307,7 @@ def close(site: Site, snapshot_id: uuid.UUID, *, accept_counts: bool = False) ->
 def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
     if not claim.facts:
         _finish(site, name, claim)
-    checks = certificate.checks(site, name, claim.snapshot_id, accept_counts)
+    checks, missed = certificate.checks(site, name, claim.snapshot_id, accept_counts)
     certificate.refuse_failed(name, checks)
     new = 0
     with site.begin() as session:
@@ -314,8 +315,10 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
         _keep(session, claim)
         if name in site.sources:
             mirror.merge_source(session, claim.snapshot_id, site.now())
+            store_joining.turn(session)
             new = people.ensure_people(session, name, site.now())
-            events = departures.remark(site, session, name)
+            people.note_missed(session, name, missed)
+            events = [*joining.join(site, session), *departures.remark(site, session)]
         else:
             mirror.merge_target(session, claim.snapshot_id, site.now())
             events = []

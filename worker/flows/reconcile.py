@@ -69,6 +69,7 @@ class _Pass:
         self._accounts: dict[str, Account] = {a.id: a for a in mirror.accounts(session, name)}
         self._creations: dict[str, Account] = {}
         self._unfiltered: dict[str, str] = {}  # by the subject of changes: why nothing is given
+        self._here: set[str] = set()  # people who have an account in the target, or should have one
         self._events: list[Event] = []
         self._declared = guards.declared_privileged(site, name, self._catalogue)
         self._snapshots = guards.fresh_snapshots(site, session, name)
@@ -179,7 +180,7 @@ class _Pass:
     def _known_person(self, person: Person, asked: Collection[str]) -> Known:
         keys = {"login": self._target.login(person)}
         if "email" in asked:
-            keys["email"] = person.text("email") or person.identities[0].email
+            keys["email"] = person.text("email") or person.speaking[0].email
         if "name" in asked:
             keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
         guest = all(identity.guest for identity in person.identities)
@@ -214,7 +215,9 @@ class _Pass:
             )
             account = primary.get(person.id)
             self._hold_back(person, account, deserts)
-            disputed = person.id in correlation.disputed_people
+            disputed = person.id in correlation.disputed_people or person.id in self._crowd.disputed
+            if account is not None or person.id in secondary or deserts.access:
+                self._here.add(person.id)
             for drift in find_drift(person, account, secondary.get(person.id, ()), deserts, terrain, disputed=disputed):
                 if drift.kind is DriftKind.MISSING_ACCOUNT:
                     self._creations[person.id] = desired_account(deserts, self._catalogue)
@@ -242,7 +245,8 @@ class _Pass:
     def _findings(
         self, policy: CompiledPolicy, correlation: Correlation, bystanders: Mapping[str, str]
     ) -> Iterable[Drift]:
-        """What is wrong and no machine may cure: orphans, disputes, rules that cannot be evaluated."""
+        """What is wrong and no machine may cure: orphans, disputes, rules that cannot be evaluated. Asked last: by then
+        it is known who is here."""
         for account_id in correlation.orphans:
             if account_id not in bystanders:
                 yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
@@ -255,6 +259,12 @@ class _Pass:
                 DriftKind.DISPUTED, self._name, Cause.AMBIGUOUS_OWNER, account_id=dispute.account_id,
                 detail=detail, urgent=dispute.urgent,
             )  # fmt: skip
+        for asked in self._crowd.questions:
+            if self._here.intersection(asked.person_ids):
+                yield Drift(
+                    DriftKind.DISPUTED_PERSON, self._name, Cause.AMBIGUOUS_OWNER, asked.person_ids[0],
+                    field=asked.key, detail=asked.text,
+                )  # fmt: skip
         mine = {rule.name for rule in self._site.loaded.rules if any(n.target == self._name for n in rule.give)}
         for found in policy.suspended:
             if found.rule in mine:
@@ -289,9 +299,7 @@ class _Pass:
         everything = (*plan.standing, *(change.drift for change in plan.changes))
         self._waived = {d.key for d in everything if _waiver_key(d) in waivers and _waivable(d)}
         verdicts = {f: d.verdict == decisions.APPROVED for f, d in self._decisions.items()}
-        return judge(
-            plan.changes, replace(facts, verdicts=verdicts, waived=self._waived, unfiltered=self._unfiltered)
-        )
+        return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived, unfiltered=self._unfiltered))
 
     # --- the record ------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from worker.core.findings import (
 )
 from worker.core.guardrails import State
 from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement
+from worker.core.plan import CURES
 from worker.core.policy import Rule
 from worker.flows.site import Site
 from worker.store import decisions, episodes, installations, mirror, people, runs, snapshots
@@ -178,9 +179,7 @@ _STAGES: Mapping[str, Stage] = {
 }
 """By the state of a change; any other state is how an attempt ended that did not cure the drift."""
 
-_WITHOUT_CURE = frozenset(
-    {DriftKind.ORPHAN, DriftKind.DISPUTED, DriftKind.UNEVALUABLE_RULE, DriftKind.HELD_PERSON, DriftKind.HELD_VALUE}
-)  # fmt: skip
+_WITHOUT_CURE = frozenset(DriftKind) - CURES.keys()
 _ABOUT_ENTITLEMENTS = frozenset(
     {
         DriftKind.EXCESS_ENTITLEMENT,

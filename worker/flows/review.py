@@ -120,6 +120,8 @@ def _way_on(item: Item) -> str:
         return f"It is done by hand; `trueup review show {item.handle}` says how."
     if item.kind == DriftKind.DISPUTED.value:
         return f"Say whose it is: `trueup link PERSON {item.target} {item.episode.account_id}`."
+    if item.kind == DriftKind.DISPUTED_PERSON.value:
+        return "Say who it is, with the command that it names."
     if item.kind == DriftKind.UNEVALUABLE_RULE.value:
         return "Correct the policy."
     return f"To accept it for a while: `trueup review waive {item.handle} --until DAY --owner WHO`."

@@ -9,13 +9,13 @@ from sqlmodel import Session
 
 from worker.core import attributes, nesting
 from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
-from worker.core.policy import CompiledPolicy, compile_policy
+from worker.core.policy import CompiledPolicy, attributes_asked, compile_policy
 from worker.core.render import person_label, quoted
 from worker.errors import Misconfigured
-from worker.flows.crowd import gather
+from worker.flows.crowd import Crowd, gather
 from worker.flows.links import BY_HAND, find_person
 from worker.flows.site import Site
-from worker.store import episodes, governed, mirror, people, sweep
+from worker.store import episodes, governed, joining, mirror, people, sweep
 
 
 @dataclass
@@ -41,7 +41,12 @@ def why(site: Site, query: str, entitlement: str = "") -> Explanation:
         bindings = governed.group_bindings(session)
         policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant, site.loaded.values)
         groups = {(g.source, g.id): g.name for of_source in crowd.groups.values() for g in of_source}
-        told.steps["found"] = _found(person, groups, _ways(session, person))
+        told.steps["found"] = [
+            *_known(site, session, person),
+            *_given_by(site, person),
+            _member_of(person, groups, _ways(session, person)),
+            *_so(site, crowd, person),
+        ]
         told.steps["correlated"] = _correlated(site, session, person)
         told.steps["rules"] = _rules(site, policy, person, entitlement)
         told.steps["desired"] = _desired(site, policy, person, catalogues, entitlement)
@@ -62,24 +67,60 @@ def _ways(session: Session, person: Person) -> dict[tuple[str, str], list[tuple[
     return ways
 
 
-def _found(
-    person: Person, groups: dict[tuple[str, str], str], ways: dict[tuple[str, str], list[tuple[str, str]]]
-) -> list[str]:
+def _known(site: Site, session: Session, person: Person) -> list[str]:
+    """Every identity, and how it came to be theirs."""
+    shown = {(one.source, one.id): one for one in person.identities}
     lines = []
-    for identity in person.identities:
+    for ref, key in joining.identities_of(session, person.id).items():
+        source, id = ref
+        joined = f"; joined {_by(quoted(key, 60))}" if key else ""
+        identity = shown.get(ref)
+        if identity is None:
+            lost = "no longer has them" if source in site.sources else "is no source any more"
+            lines.append(f"{source} {lost}; it knew them as {id}{joined}")
+            continue
         problem = f" ({quoted(identity.problem, 200)})" if identity.problem else ""
+        silent = "" if identity in person.speaking else "; what it knows of them is not about who they are now"
         lines.append(
-            f"{identity.source} knows {quoted(identity.login)} as {identity.id}, status {identity.status}{problem}"
+            f"{source} knows {quoted(identity.login)} as {id}, status {identity.status}{problem}{joined}{silent}"
         )
+    return lines
+
+
+def _given_by(site: Site, person: Person) -> list[str]:
+    """Which source gives each attribute that is used, where there is a choice."""
+    if len(person.identities) < 2:
+        return []
+    names = ["login", "email", *sorted(attributes_asked(site.loaded.rules) - {"login", "email"})]
+    givers = {name: giver.source for name in names if (giver := person.giver(name)) is not None}
+    return [", ".join(f"{quoted(name, 60)} comes from {source}" for name, source in givers.items())] if givers else []
+
+
+def _member_of(
+    person: Person, groups: dict[tuple[str, str], str], ways: dict[tuple[str, str], list[tuple[str, str]]]
+) -> str:
+    several = len(person.identities) > 1
 
     def named(group: tuple[str, str]) -> str:
         return quoted(groups.get(group, group[1]), 60)
 
     names = sorted(
-        named(group) + (f" through {' and '.join(map(named, ways[group]))}" if group in ways else "")
+        named(group)
+        + (f" through {' and '.join(map(named, ways[group]))}" if group in ways else "")
+        + (f" ({group[0]})" if several else "")
         for group in person.groups
     )
-    lines.append(f"member of {', '.join(names) or 'no group that the policy reads'}")
+    return f"member of {', '.join(names) or 'no group that the policy reads'}"
+
+
+def _so(site: Site, crowd: Crowd, person: Person) -> list[str]:
+    """What it comes to, and what is in doubt about it."""
+    lines = [f"the sources do not agree: {one}" for one in person.disagreements]
+    if len(site.sources) > 1:
+        lines.append(f"{site.loaded.settings.departure_authority()} is the authority on who has departed")
+    for asked in crowd.questions:
+        if person.id in asked.person_ids:
+            lines.append(f"somebody else may be the same person: {asked.text}")
     lines.append(f"so the person is {person.standing.value}" + (f"; {person.unsure}" if person.unsure else ""))
     if person.departure_marked:
         lines.append("a departure mark is set: nothing is granted, created or enabled")

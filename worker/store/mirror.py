@@ -7,7 +7,7 @@ transaction they were opened in, which may do other things in between.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
@@ -28,8 +28,11 @@ from worker.core.identity import (
     SourceGroup,
     Standing,
     Trait,
+    speaking,
 )
+from worker.core.joining import Ref, outgrown
 from worker.core.render import quoted
+from worker.core.standing import FINAL, standing_of, weigh
 from worker.store.bulk import streamed
 from worker.store.merging import Merged, counts, merge_source, merge_target
 from worker.store.snapshots import Snapshot, current_snapshot, snapshot
@@ -155,7 +158,8 @@ def _identity(
 
 # An identity that the last read did not bring still yields its person, with a NULL in its place.
 _PEOPLE = f"""
-SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, known.source AS at, {_IDENTITY}, m.groups
+SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, known.source AS at, known.key_used,
+    known.missed >= :misses AND known.source = ANY(:final) AS final, {_IDENTITY}, m.groups
 FROM person p
 JOIN person_identity known ON known.person_id = p.id
 LEFT JOIN identity i ON i.source = known.source AND i.id = known.identity_id AND i.valid_to IS NULL
@@ -164,29 +168,38 @@ LEFT JOIN (
     GROUP BY source, identity_id
 ) m ON m.source = i.source AND m.identity_id = i.id
 WHERE known.source = ANY(:sources)
-ORDER BY p.id, array_position(:sources, known.source), known.identity_id
+ORDER BY p.id, array_position(:sources, known.source), known.since, known.identity_id
 """
 
 
-def people(session: Session, sources: Sequence[str], authority: str | None = None) -> Iterator[Person]:
+def people(
+    session: Session, sources: Sequence[str], authority: str | None = None, final: Collection[str] = ()
+) -> Iterator[Person]:
     """Everybody with an identity at one of the sources, by id; streamed.
 
-    `sources` stand in order of precedence. Of several, `authority` decides who has departed. Whoever is in a group is
-    in those that it is in. `unsure` is left empty: whether a source is certified is not known here.
+    `sources` stand in order of precedence. Of several, `authority` decides who has departed; of those in `final`, who
+    has been missing often enough has. Whoever is in a group is in those that it is in. `unsure` says what the sources
+    themselves leave open: whether one is certified is not known here.
     """
     keys = _group_keys(session, sources)
-    return _people(_each(session, _PEOPLE, {"sources": list(sources)}), keys, authority)
+    return _people(_each(session, _PEOPLE, _asked(sources, final)), keys, authority)
 
 
-def person(session: Session, id: str, sources: Sequence[str], authority: str | None = None) -> Person | None:
+def person(
+    session: Session, id: str, sources: Sequence[str], authority: str | None = None, final: Collection[str] = ()
+) -> Person | None:
     """One of `people`; None when there is no such person, or none at these sources."""
     one = _PEOPLE.replace("WHERE known", "WHERE p.id = :id AND known").replace(
         "WHERE valid_to IS NULL\n",
         "WHERE valid_to IS NULL AND (source, identity_id) IN"
         " (SELECT source, identity_id FROM person_identity WHERE person_id = :id)\n",
     )
-    rows = session.execute(text(one), {"sources": list(sources), "id": uuid.UUID(id)})
+    rows = session.execute(text(one), {**_asked(sources, final), "id": uuid.UUID(id)})
     return next(_people(rows, _group_keys(session, sources), authority), None)
+
+
+def _asked(sources: Sequence[str], final: Collection[str]) -> dict[str, object]:
+    return {"sources": list(sources), "final": list(final), "misses": FINAL}
 
 
 def _people(
@@ -194,18 +207,23 @@ def _people(
 ) -> Iterator[Person]:
     for (id, marked), of_person in groupby(rows, key=lambda row: (row[0], row[1])):
         found: list[Identity] = []
+        joined_by: list[str] = []
         said: list[tuple[str, Standing | None]] = []
+        members: dict[Ref, Sequence[str]] = {}
+        for _, _, source, key, final, *columns, memberships in of_person:
+            said.append((source, standing_of(columns[2], final)))
+            if columns[0] is not None:
+                found.append(one := _identity(*columns))
+                joined_by.append(key)
+                members[source, one.id] = memberships or ()
+        told, identities = weigh(said, authority), tuple(found)
         groups: set[tuple[str, str]] = set()
-        for _, _, source, *columns, memberships in of_person:
-            if columns[0] is None:
-                said.append((source, None))
-                continue
-            one = _identity(*columns)
-            found.append(one)
-            said.append((source, one.standing))
-            groups.update(*map(group_keys[source].__getitem__, memberships or ()))
-        standing = _standing(said, authority)
-        yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked)
+        for one in speaking(identities, told.standing):
+            groups.update(*map(group_keys[one.source].__getitem__, members[one.source, one.id]))
+        disagreements = filter(None, (told.disagreement, *outgrown(identities, joined_by)))
+        yield Person(
+            str(id), told.standing, identities, frozenset(groups), told.unsure, marked, tuple(disagreements)
+        )  # fmt: skip
 
 
 class _GroupKeys(dict[str, tuple[tuple[str, str], ...]]):
@@ -223,22 +241,6 @@ class _GroupKeys(dict[str, tuple[tuple[str, str], ...]]):
 
 def _group_keys(session: Session, sources: Sequence[str]) -> dict[str, _GroupKeys]:
     return {source: _GroupKeys(source, nestings(session, source)) for source in sources}
-
-
-def _standing(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:
-    """What the sources together say; None stands for an identity that was not there. In doubt, HOLD.
-
-    Where the authority knows the person it decides; where it does not, the others must agree.
-    """
-    deciding = {standing for source, standing in said if source == authority} or {standing for _, standing in said}
-    if deciding == {Standing.DEPARTED}:
-        return Standing.DEPARTED
-    everything = {standing for _, standing in said}
-    if len(deciding) > 1 or None in everything or Standing.HOLD in everything:
-        return Standing.HOLD
-    (standing,) = deciding
-    assert standing is not None
-    return standing
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import text
@@ -13,21 +14,24 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.correlation import Tie
-from worker.core.drift import ABSENT, REPLACED
+from worker.core.drift import ABSENT, FORMER, GONE, REPLACED
 from worker.core.identity import Identity, Standing
+from worker.core.standing import FINAL, standing_of, weigh
 from worker.store.bulk import planned_for_all_rows
 from worker.store.tables import Link, PersonRow
 
 _NO_LONGER = "the source no longer has this user"
+_NO_SOURCE = "known only from {}, which is no source any more"
 BY_SOURCE = "source"  # a departure mark that the source's word set, and may lift
 
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """A departure mark that was just set or lifted, with the status that the source gave."""
+    """A departure mark that was just set or lifted, with the source whose word it is and the status that it gave."""
 
     person_id: str
     departed: bool
+    source: str
     status: str
 
 
@@ -37,18 +41,63 @@ def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
         return session.connection().execute(_ENSURE, {"source": source, "now": now}).rowcount
 
 
-def remark_departures(session: Session, source: str, now: dt.datetime) -> list[Remark]:
-    """Set the departure mark of everybody whom the source positively calls departed, and lift those it calls active."""
+def remark_departures(
+    session: Session, sources: Sequence[str], authority: str, final: Collection[str], now: dt.datetime
+) -> list[Remark]:
+    """Set the departure mark of everybody who by their sources has departed, and lift it from those who are active.
+
+    `final` are sources whose silence is final in the end.
+    """
+    asked = {"sources": list(sources), "final": list(final), "misses": FINAL, "cause": BY_SOURCE}
     with planned_for_all_rows(session):
-        marked = session.connection().execute(_MARK, {"source": source, "now": now, "cause": BY_SOURCE}).all()
-        lifted = session.connection().execute(_LIFT, {"source": source, "cause": BY_SOURCE}).all()
-    return [Remark(str(p), True, s) for p, s in marked] + [Remark(str(p), False, s) for p, s in lifted]
+        rows = session.connection().execute(_REMARKABLE, asked).all()
+    found = []
+    for (person, marked), of_person in groupby(rows, key=lambda row: (row.person_id, row.marked)):
+        known = list(of_person)
+        standing = weigh([(row.source, standing_of(row.standing, row.final)) for row in known], authority).standing
+        if standing is (Standing.ACTIVE if marked else Standing.DEPARTED):
+            decisive = min(known, key=lambda row: (row.said != standing.value, row.source != authority))
+            found.append(Remark(str(person), not marked, decisive.source, decisive.status))
+    for statement, departed in ((_MARK, True), (_LIFT, False)):
+        ids = [uuid.UUID(one.person_id) for one in found if one.departed is departed]
+        if ids:
+            session.execute(statement, {"ids": ids, "now": now, "cause": BY_SOURCE})
+    return found
+
+
+def note_missed(session: Session, source: str, missed: Collection[str]) -> None:
+    """Count, for identities that a whole read had neither in a list nor by id; whoever is there again begins anew."""
+    asked = {"source": source, "ids": list(missed)}
+    session.execute(_THERE_AGAIN, asked)
+    if missed:
+        session.execute(_MISSED, asked)
 
 
 def departure_marked(session: Session, person_id: str) -> bool:
     """The mark as it is now, whatever a plan saw; the row stays locked against a change until the transaction ends."""
-    row = session.exec(select(PersonRow).where(PersonRow.id == uuid.UUID(person_id)).with_for_update(read=True)).one()
-    return row.departure_marked_at is not None
+    return _locked(session, person_id).departure_marked_at is not None
+
+
+def merged(session: Session, person_id: str) -> bool:
+    """Whether they have turned out to be somebody else whom we know, whatever a plan saw; locked likewise."""
+    return _locked(session, person_id).merged_into is not None
+
+
+def _locked(session: Session, person_id: str) -> PersonRow:
+    mine = select(PersonRow).where(PersonRow.id == uuid.UUID(person_id))
+    return session.exec(mine.with_for_update(read=True).execution_options(populate_existing=True)).one()
+
+
+def resolved(session: Session, person_ids: Collection[str]) -> dict[str, str]:
+    """Who each of them is now; nobody is merged into anybody else until the transaction ends."""
+    rows = session.execute(_RESOLVED, {"ids": sorted({uuid.UUID(p) for p in person_ids})})
+    return {str(row.id): str(row.merged_into or row.id) for row in rows}
+
+
+def everyone_once(session: Session, person_id: str) -> list[str]:
+    """A person, and all whom they were taken for before."""
+    query = text("SELECT id::text FROM person WHERE id = :id OR merged_into = :id ORDER BY merged_into NULLS FIRST, id")
+    return list(session.scalars(query, {"id": uuid.UUID(person_id)})) or [person_id]
 
 
 def owns(session: Session, target: str, account_id: str, person_id: str) -> bool:
@@ -66,11 +115,13 @@ def ties(session: Session, target: str) -> list[Tie]:
 
 def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now: dt.datetime) -> None:
     """Insert links, or overwrite what was said of the same accounts before."""
+    new = list(new)
+    now_known_as = resolved(session, {tie.person_id for tie in new}) if new else {}
     rows = [
         {
             "target": target,
             "account_id": tie.account_id,
-            "person_id": uuid.UUID(tie.person_id),
+            "person_id": uuid.UUID(now_known_as[tie.person_id]),
             "rank": "primary" if tie.primary else "secondary",
             "state": "linked" if tie.linked else "unlinked",
             "key_used": tie.key,
@@ -88,22 +139,43 @@ def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now
 
 
 def own_created(session: Session, target: str, account_id: str, person_id: str, actor: str, now: dt.datetime) -> None:
-    """An account that we have just created is its person's; doing it twice changes nothing."""
+    """An account that we have just created is its person's; doing it twice changes nothing. Who turned out to be
+    somebody else meanwhile may have had one already: then it is their second."""
     if session.get(Link, (target, account_id)) is None:
-        save_ties(session, target, [Tie(account_id, person_id, key="created")], actor, now)
+        owner = resolved(session, [person_id])[person_id]
+        first = not has_account(session, target, owner)
+        save_ties(session, target, [Tie(account_id, owner, primary=first, key="created")], actor, now)
 
 
-def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[str, Identity]]:
-    """(person id, last known identity) of everybody with a link whom no source has any more, as identities on hold."""
-    rows = session.connection().execute(_ABSENT, {"sources": list(sources)})
+def has_account(session: Session, target: str, person_id: str) -> bool:
+    """Whether a primary account that was there when the target was last read is theirs as of now."""
+    return bool(session.scalars(_HAS_ONE, {"target": target, "person": uuid.UUID(person_id)}).one())
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Somebody with a link whom no declared source has any more: their last known identity, on hold or departed."""
+
+    person_id: str
+    identity: Identity
+    departure_marked: bool
+
+
+def absent_people(session: Session, sources: Collection[str], final: Collection[str] = ()) -> list[Absent]:
+    """Of sources in `final`, who has been missing often enough has departed. What a source that is no longer declared
+    said of somebody is what is left of them."""
+    asked = {"sources": list(sources), "final": list(final), "misses": FINAL}
     return [
-        (
-            str(r.person_id),
-            Identity(r.source, r.id, Standing.HOLD, status, r.login, r.email, _hashable(r.attributes), _NO_LONGER),
+        Absent(
+            str(row.person_id),
+            Identity(
+                row.source, row.id, Standing.DEPARTED if row.final else Standing.HOLD, row.status, row.login, row.email,
+                _hashable(row.attributes), _NO_SOURCE.format(row.source) if row.status == FORMER else _NO_LONGER,
+            ),
+            row.marked,
         )
-        for r in rows
-        for status in (REPLACED if r.replaced else ABSENT,)
-    ]
+        for row in session.connection().execute(_ABSENT, asked)
+    ]  # fmt: skip
 
 
 def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
@@ -111,10 +183,12 @@ def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
 
 
-def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str) -> list[str]:
-    """Linked identities that are current in the mirror and missing from a staged snapshot: to be read by id."""
+def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str, *, final: bool = False) -> list[str]:
+    """Linked identities that are missing from a staged snapshot, to be read by id: those that are current in the
+    mirror, and where absence is `final`, those that have not been missed often enough yet."""
+    asked = {"snapshot": snapshot_id, "source": source, "misses": FINAL if final else 0}
     with planned_for_all_rows(session):
-        rows = session.connection().execute(_VANISHED, {"snapshot": snapshot_id, "source": source}).all()
+        rows = session.connection().execute(_VANISHED, asked).all()
     return [r.id for r in rows]
 
 
@@ -128,18 +202,41 @@ class Found:
 
 
 def find(session: Session, query: str) -> list[Found]:
-    """People by our id, or by login, e-mail or source id; letter case does not matter. Newest knowledge first."""
-    rows = session.connection().execute(_FIND, {"query": query.strip()})
+    """People by our id (also one that they had before), or by login, e-mail or source id, which `okta:` before it says
+    of which source; letter case does not matter. Newest knowledge first."""
+    source, _, rest = query.strip().partition(":")
+    rows = session.connection().execute(_FIND, {"query": query.strip(), "source": source, "rest": rest})
     return [Found(str(r.person_id), r.login, r.name) for r in rows]
 
 
 def labels(session: Session, person_ids: Collection[str] | None = None) -> dict[str, tuple[str, str]]:
-    """Person id -> (name, login), for sentences; of everybody when no ids are given."""
-    only = "" if person_ids is None else " AND p.person_id = ANY(:ids)"
+    """Person id, whoever it was given to -> (name, login), for sentences; of everybody when no ids are given."""
+    only = "" if person_ids is None else " AND person.id = ANY(:ids)"
     statement = text(_LABELS.format(only=only))
     ids = [] if person_ids is None else [uuid.UUID(p) for p in person_ids]
     rows = session.connection().execute(statement, {"ids": ids} if person_ids is not None else {})
     return {str(r.person_id): (r.name, r.login) for r in rows}
+
+
+def by_age(session: Session, person_ids: Collection[str]) -> list[str]:
+    """The oldest first; nobody is merged into anybody else meanwhile."""
+    query = text("SELECT id::text, created_at FROM person WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+    found = session.execute(query, {"ids": [uuid.UUID(p) for p in person_ids]})
+    return [id for id, _ in sorted(found, key=lambda row: (row.created_at, row.id))]
+
+
+def known_at(session: Session, sources: Collection[str]) -> set[str]:
+    """Everybody who has or had an identity at one of these sources."""
+    query = text("SELECT DISTINCT person_id::text FROM person_identity WHERE source = ANY(:sources)")
+    return set(session.connection().execute(query, {"sources": list(sources)}).scalars())
+
+
+def make_secondary(session: Session, links: Iterable[Link]) -> None:
+    """Their person has another account there, which comes first."""
+    for link in links:
+        link.rank = "secondary"
+        session.add(link)
+    session.flush()
 
 
 def links_of(session: Session, person_id: str) -> Sequence[Link]:
@@ -161,47 +258,83 @@ WITH fresh AS (
 ), made AS (
     INSERT INTO person (id, created_at, departure_cause) SELECT person_id, :now, '' FROM fresh
 )
-INSERT INTO person_identity (source, identity_id, person_id, since)
-SELECT :source, identity_id, person_id, :now FROM fresh
+INSERT INTO person_identity (source, identity_id, person_id, since, key_used, missed)
+SELECT :source, identity_id, person_id, :now, '', 0 FROM fresh
 """)
 
-_MARK = text("""
-UPDATE person SET departure_marked_at = :now, departure_cause = :cause
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
-WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed' AND person.departure_marked_at IS NULL
-RETURNING person.id, i.status
+# Whoever may have to be marked, or whose mark may have to be lifted: of an ordinary day's company, few.
+_REMARKABLE = text("""
+WITH known AS (
+    SELECT p.person_id, p.source, p.since, p.identity_id, i.standing, i.status,
+        i.standing IS NULL AND p.missed >= :misses AND p.source = ANY(:final) AS final
+    FROM person_identity p
+    LEFT JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
+    WHERE p.source = ANY(:sources)
+), concerned AS (
+    SELECT person.id, person.departure_marked_at IS NOT NULL AS marked FROM person
+    WHERE CASE WHEN person.departure_marked_at IS NULL
+        THEN person.id IN (SELECT person_id FROM known WHERE standing = 'departed' OR final)
+        ELSE person.departure_cause = :cause AND person.id IN (SELECT person_id FROM known WHERE standing = 'active')
+    END
+)
+SELECT known.person_id, concerned.marked, known.source, known.standing, known.final,
+    CASE WHEN known.final THEN 'departed' ELSE coalesce(known.standing, '') END AS said,
+    CASE WHEN known.final THEN 'gone' ELSE coalesce(known.status, 'absent') END AS status
+FROM known JOIN concerned ON concerned.id = known.person_id
+ORDER BY known.person_id, array_position(:sources, known.source), known.since, known.identity_id
 """)
 
-_LIFT = text("""
-UPDATE person SET departure_marked_at = NULL, departure_cause = ''
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
-WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'active' AND person.departure_cause = :cause
-RETURNING person.id, i.status
+_MARK = text("UPDATE person SET departure_marked_at = :now, departure_cause = :cause WHERE id = ANY(:ids)")
+_LIFT = text("UPDATE person SET departure_marked_at = NULL, departure_cause = '' WHERE id = ANY(:ids)")
+
+_THERE_AGAIN = text("""
+UPDATE person_identity p SET missed = 0 WHERE source = :source AND missed > 0 AND EXISTS (
+    SELECT 1 FROM identity i WHERE i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL)
 """)
 
-_ABSENT = text("""
-SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes,
-    i.login <> '' AND (i.source, lower(i.login)) IN (
-        SELECT source, lower(login) FROM identity WHERE valid_to IS NULL) AS replaced
+_MISSED = text("""
+UPDATE person_identity p SET missed = missed + 1 WHERE source = :source AND identity_id = ANY(:ids) AND NOT EXISTS (
+    SELECT 1 FROM identity i WHERE i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL)
+""")
+
+_HAS_ONE = text("""
+SELECT EXISTS (
+    SELECT 1 FROM link l JOIN account a ON a.target = l.target AND a.id = l.account_id AND a.valid_to IS NULL
+    WHERE l.target = :target AND l.person_id = :person AND l.state = 'linked' AND l.rank = 'primary')
+""")
+
+_RESOLVED = text("SELECT id, merged_into FROM person WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
+
+_ABSENT = text(f"""
+SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes, verdict.final,
+    CASE WHEN NOT verdict.declared THEN '{FORMER}' WHEN verdict.final THEN '{GONE}'
+        WHEN i.login <> '' AND (i.source, lower(i.login)) IN (
+            SELECT source, lower(login) FROM identity WHERE valid_to IS NULL) THEN '{REPLACED}'
+        ELSE '{ABSENT}' END AS status,
+    person.departure_marked_at IS NOT NULL AS marked
 FROM person_identity p
+JOIN person ON person.id = p.person_id
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
-WHERE p.source = ANY(:sources)
-  AND EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
+CROSS JOIN LATERAL (
+    SELECT p.source = ANY(:sources) AS declared,
+        p.source = ANY(:sources) AND p.source = ANY(:final) AND p.missed >= :misses AS final
+) AS verdict
+WHERE EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
   AND NOT EXISTS (
     SELECT 1 FROM person_identity p2 JOIN identity i2
       ON i2.source = p2.source AND i2.id = p2.identity_id AND i2.valid_to IS NULL
-    WHERE p2.person_id = p.person_id)
-ORDER BY p.person_id, i.valid_from DESC
+    WHERE p2.person_id = p.person_id AND p2.source = ANY(:sources))
+ORDER BY p.person_id, verdict.declared DESC, i.valid_from DESC
 """)
 
 _VANISHED = text("""
-SELECT i.id
-FROM identity i
-JOIN person_identity p ON p.source = i.source AND p.identity_id = i.id
-WHERE i.source = :source AND i.valid_to IS NULL
+SELECT p.identity_id AS id
+FROM person_identity p
+LEFT JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
+WHERE p.source = :source AND (i.id IS NOT NULL OR p.missed < :misses)
   AND EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
-  AND NOT EXISTS (SELECT 1 FROM staged_identity s WHERE s.snapshot_id = :snapshot AND s.id = i.id)
-ORDER BY i.id
+  AND NOT EXISTS (SELECT 1 FROM staged_identity s WHERE s.snapshot_id = :snapshot AND s.id = p.identity_id)
+ORDER BY p.identity_id
 """)
 
 _FIND = text(f"""
@@ -209,13 +342,17 @@ SELECT DISTINCT ON (p.person_id) p.person_id, i.login, {_NAME} AS name
 FROM person_identity p
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE lower(i.login) = lower(:query) OR lower(i.email) = lower(:query) OR i.id = :query OR p.person_id::text = :query
+   OR i.source = :source AND :rest <> '' AND (
+        i.id = :rest OR lower(i.login) = lower(:rest) OR lower(i.email) = lower(:rest))
+   OR p.person_id IN (SELECT merged_into FROM person WHERE id::text = :query)
 ORDER BY p.person_id, i.valid_from DESC
 """)
 
 _LABELS = f"""
-SELECT DISTINCT ON (p.person_id) p.person_id, i.login, {_NAME} AS name
-FROM person_identity p
+SELECT DISTINCT ON (person.id) person.id AS person_id, i.login, {_NAME} AS name
+FROM person
+JOIN person_identity p ON p.person_id = coalesce(person.merged_into, person.id)
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE TRUE{{only}}
-ORDER BY p.person_id, i.valid_to DESC NULLS FIRST
+ORDER BY person.id, i.valid_to DESC NULLS FIRST
 """
