@@ -84,7 +84,7 @@ def placed(company: Company, sources: Sequence[str]) -> Company:
             app_roles=(AppRole(_ANALYTICS_APP, "Looker", _READER_ROLE, "Reader", (_group_id(acme.READERS),)),),
         ),
         looker_users=(*company.looker_users, _account_of_the_leaver(company)),
-        policy=_policy(company.policy, both=both),
+        policy=policy_for(company.policy, sources),
         stories=(*told, *told_of_mailless, *_stories_of_strangers(company)),
     )
 
@@ -253,12 +253,15 @@ def _story_at_entra(story: Story) -> Story | None:
     return story
 
 
-def _policy(policy: str, *, both: bool) -> str:
-    """With both, a rule asks either source for its group; contractors are told apart by what each source calls it."""
+def policy_for(policy: str, sources: Sequence[str]) -> str:
+    """A company's policy, written for Okta, where its people are. With both, a rule asks either source for its group;
+    contractors are told apart by what each source calls it."""
+    if ENTRA not in sources:
+        return policy
     okta_canaries = re.search(r"  okta:\n((?:    .*\n)+)", policy)
     assert okta_canaries
     canaries = f"  entra:\n{okta_canaries[1]}"
-    if not both:
+    if OKTA not in sources:
         return policy.replace(okta_canaries[0], canaries).replace("attribute: userType", "attribute: employeeType")
     policy = policy.replace(okta_canaries[0], okta_canaries[0] + canaries)
     contractors = "{any: [{attribute: userType, is: Contractor}, {attribute: employeeType, is: Contractor}]}"
