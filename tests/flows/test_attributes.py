@@ -16,10 +16,12 @@ from worker.core.guardrails import State
 from worker.core.plan import Operation
 from worker.errors import Misshapen
 from worker.flows.apply import apply, settle
+from worker.flows.check import check
 from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
+from worker.flows.why import why
 from worker.store import mirror, sweep
 
 REGIONS = {"Berlin": "EMEA", "Lagos": "EMEA", "Lisbon": "EMEA", "Osaka": "APAC", "Toronto": "AMER"}
@@ -186,13 +188,11 @@ def test_whoever(rig: Rig, region: str, how: str) -> None:
     with opened(rig, []) as site:
         synced(site)
         login = somebody(rig, site)
-    for employee in rig.world.okta.directory.users.values():
-        employee.profile["office"] = "EMEA"
-    chosen = rig.world.okta.directory.find(login)
-    assert chosen
-    chosen.profile.pop("office")
-    if office:
-        chosen.profile["office"] = office
+    for employee in rig.world.company.employees:
+        profile = {**employee.profile, "office": "EMEA"}
+        if employee.profile["login"] == login:
+            profile = {**employee.profile, **({"office": office} if office else {})}
+        rig.world.okta.set_profile(employee.id, profile)
     user = rig.looker_user(login)
     rig.world.looker.remove_from_group(user.id, "Viewers")
     rig.world.looker.add_to_group(user.id, "Finance")
@@ -388,6 +388,46 @@ def test_no_part_of_a_plan_gives_without_its_filter(rig: Rig, region: str) -> No
         done = apply(site, found.run_id, only=frozenset(gives))
         assert any("a filter of the account has to be right first" in problem for problem in done.problems)
         assert "Viewers" not in rig.looker_groups(login)
+
+
+# --- what people are told --------------------------------------------------------------------------------------------
+
+
+def test_why_says_where_the_effective_value_comes_from(rig: Rig, region: str) -> None:
+    rig.world.looker.set_group_values("region", Running_Club="AMER", Viewers="WORLD")
+    with opened(rig) as site:
+        synced(site)
+        login = somebody(rig, site)
+        user, own = rig.looker_user(login), values(rig)[login]
+        (unread,) = observed(site, login)
+        assert (
+            unread == "looker: attribute region: its own value has not been read yet; without one it has WORLD by"
+            " group Viewers (rank 2)"
+        )
+        planned(site)
+        (told,) = observed(site, login)
+        assert told.startswith(f"looker: attribute region = {own}, its own value, read 2026-")
+        assert told.endswith("; without it: WORLD by group Viewers (rank 2)")
+        rig.world.looker.set_value(user.id, "region", None)
+        rig.world.looker.add_to_group(user.id, "Running Club")
+        planned(site)
+        (told,) = observed(site, login)
+        over = "AMER by group Running Club (rank 1) over group Viewers (rank 2: WORLD)"
+        assert told.startswith(f"looker: attribute region is {over}; no value of its own, read 2026-")
+        desired = why(site, login, "region").steps["desired"]
+        assert desired == [f"looker: attribute region = {own}, given by region of {office_of(rig, login)}"]
+
+
+def observed(site: Site, login: str) -> list[str]:
+    return [line for line in why(site, login, "region").steps["observed"] if line.startswith("looker: attribute")]
+
+
+def test_check_says_of_how_many_the_values_are_known(rig: Rig, region: str) -> None:
+    with opened(rig, looker={"attribute_reads": 7}) as site:
+        planned(site)
+        notices = [notice.text for name, notice in check(site).notices if name == "looker"]
+    assert any(text.startswith("Own attribute values are known of 14 accounts, the longest unread") for text in notices)
+    assert any("have not been read yet" in text for text in notices)
 
 
 # --- secrecy ---------------------------------------------------------------------------------------------------------
