@@ -27,9 +27,10 @@ BOTH = ("okta", "entra")
 
 
 def in_order(world: World) -> list[Employee]:
-    """Those who have a Looker account and no story."""
+    """Those who have a Looker account like many others', and no story."""
     told_of = {story.who for story in world.company.stories} | {world.everybody[0].profile["login"]}
-    looker = {account.email for account in world.company.looker_users}
+    usual = {"Viewers", "Engineering", "Data"}
+    looker = {account.email for account in world.company.looker_users if usual.issuperset(account.groups)}
     return [e for e in world.everybody if e.profile["login"] in looker - told_of]
 
 
@@ -56,7 +57,7 @@ class At:
 
 @pytest.fixture(scope="module")
 def rig(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    world = World.of(60, sources=BOTH)
+    world = World.of(50, sources=BOTH)
     with settled(world, module_database, tmp_path_factory.mktemp("both"), {}) as rig:
         yield rig
 
@@ -168,8 +169,7 @@ def test_a_company_moves_from_okta_to_entra_id_and_nobody_loses_anything(
         for step, named in STEPS.items():
             world.named = named
             with rig.open("enforce", **FREELY) as site:
-                for _ in range(2):
-                    made(site)
+                made(site)
                 outlook = passes.plan(site)
             assert outlook.failures == [], step
             assert (outlook.exit_code(), outlook.open_changes()) == (0, 0), step
