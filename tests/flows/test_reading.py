@@ -268,10 +268,7 @@ def test_a_part_that_is_done_twice_is_staged_once_and_the_late_worker_writes_not
     assert work(with_connector(site, name, read=slowly), snapshot, without_end)
     with site.begin() as session:
         done = parts.done(session, snapshot)
-        rows = sum(
-            session.scalars(text(f"SELECT count(*) FROM staged_{table}")).one()
-            for table in STAGING
-        )
+        rows = sum(session.scalars(text(f"SELECT count(*) FROM staged_{table}")).one() for table in STAGING)
         counted = session.scalars(text("SELECT counts FROM snapshot WHERE id = :id"), {"id": snapshot}).one()
     assert counted["staged"] == rows
     assert len({(part.kind, str(part.args)) for part, _ in done}) == len(done)

@@ -194,7 +194,7 @@ def test_what_holds_a_group_that_could_not_be_read_has_a_problem_too(store: Stor
     pulled(store, SourcePage(groups=tuple(groups.values()), nestings=EDGES))
     with store.begin() as session:
         problems = {group.id: group.problem for group in mirror.source_groups(session, "okta")}
-    through = 'Backend in it could not be read whole: its membership is hidden'
+    through = "Backend in it could not be read whole: its membership is hidden"
     assert problems == {
         "backend": "its membership is hidden", "engineers": through, "staff": through, "sales": "",
     }  # fmt: skip
