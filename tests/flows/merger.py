@@ -25,7 +25,8 @@ ORDER = ("okta", "acquired")
 
 @dataclass
 class Merger:
-    """Two orgs of one company. `order` is that of the sources in the settings; one that is left out is not declared."""
+    """Two orgs of one company. `order` is that of the sources in the settings; one that is left out is not
+    declared, and `third` is the second one once more."""
 
     rig: Rig
     acquired: OktaSandbox
@@ -45,7 +46,7 @@ class Merger:
     def _settings(self, mode: str = "observe") -> str:
         served = yaml.safe_load(type(self.rig.world).settings_yaml(self.rig.world, mode))
         second = {"type": "okta", "url": self.acquired.url, "token": "${env:ACQUIRED_TOKEN}"}
-        known = {**served["sources"], "acquired": second}
+        known = {**served["sources"], "acquired": second, "third": second}
         served |= {
             "sources": {name: known[name] for name in self.order},
             "joining": BY_NUMBER,

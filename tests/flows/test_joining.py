@@ -94,6 +94,17 @@ def test_who_is_in_both_orgs_is_one_person_once_both_were_read_in_either_order(
     assert ana.profile["employeeNumber"] not in str(entry), "the value is nobody's business for ever"
 
 
+def test_nobody_is_joined_before_the_third_source_was_read(merger: Merger, ana: Employee) -> None:
+    merger.order = ("okta", "acquired", "third")
+    merger.twin(ana)
+    with merger.open() as site:
+        read(site, "okta")
+        read(site, "acquired")
+        assert merger.rig.trail(site, "people joined") == []
+        read(site, "third")
+        assert len(person_of(site, login(ana)).identities) == 3
+
+
 def test_a_company_that_is_in_both_orgs_needs_no_change_at_all(merger: Merger) -> None:
     with merger.open(gates={"create": "auto"}) as site:
         passes.sync(site)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.red import filters
+from tests.red import filters, joining
 from tests.red.mutant import Mutant
 
 _CORRELATION, _DRIFT, _PLAN = "core/correlation.py", "core/drift.py", "core/plan.py"
@@ -224,4 +224,4 @@ RENDER = (
            f"{_TEXT}_a_formula_becomes_text"),
 )  # fmt: skip
 
-MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER, *filters.CORE)
+MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER, *filters.CORE, *joining.CORE)

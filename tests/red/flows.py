@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.red import filters
+from tests.red import filters, joining
 from tests.red.mutant import Mutant
 
 _APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
@@ -181,4 +181,5 @@ MUTANTS = (
            "return current is not None and runs.changed_since(", "return False and runs.changed_since(",
            "flows/test_jobs.py::test_no_plan_is_made_from_a_read_that_changes_have_outdated"),
     *filters.FLOWS,
+    *joining.FLOWS,
 )  # fmt: skip
