@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -125,17 +126,22 @@ def test_a_source_that_cannot_be_read_freezes_its_people_and_nobody_else(rig: Ri
 
 
 class Moving(World):
-    """A company that both sources know whole; `named` are those that the settings name, in that order."""
+    """A company that both sources know whole; the settings have the sources `named`, in that order, and the rules ask for
+    the groups of those `asked`."""
 
     def __init__(self, company: Company) -> None:
         super().__init__(company)
         self.entra = EntraSandbox(placed(company, ("entra",)), client_secret=secrets.token_hex(16))
         self.sources = BOTH
         self.named: tuple[str, ...] = ("okta",)
+        self.asked: tuple[str, ...] = ("okta",)
 
     def settings_yaml(self, mode: str = "observe") -> str:
         urls = {vendor: url for vendor, url in self.urls.items() if vendor not in BOTH or vendor in self.named}
-        text = settings_yaml(urls, policy_for(self.company.policy, self.named), mode, self.tenancy)
+        policy = policy_for(self.company.policy, self.asked)
+        if len(self.named) > len(self.asked):  # where there are two, the rules say whose group they mean
+            policy = re.sub(r"\{group: ([^}]+)\}", rf"{{group: \1, source: {self.asked[0]}}}", policy)
+        text = settings_yaml(urls, policy, mode, self.tenancy)
         settings = yaml.safe_load(text)
         ordered: dict[str, Any] = {name: settings["sources"][name] for name in self.named}
         return yaml.safe_dump(settings | {"sources": ordered}, sort_keys=False)
@@ -153,10 +159,15 @@ def moving(people: int) -> Moving:
     return world
 
 
+# Groups that no rule asks for are not read any more, which looks like a loss.
+MOVING = {**FREELY, "limits": {"share": "100%", "shrink": {"memberships": "100%"}}}
+# As docs/sources.md has them: the sources in their order, and whose groups the rules ask for.
 STEPS = {
-    "the new source beside the old one": ("okta", "entra"),
-    "the new source decides": ("entra", "okta"),
-    "the old source is gone": ("entra",),
+    "add the new source below the old one": (("okta", "entra"), ("okta",)),
+    "let rules ask both": (("okta", "entra"), BOTH),
+    "put the new source first": (("entra", "okta"), BOTH),
+    "take the old groups out of the rules": (("entra", "okta"), ("entra",)),
+    "take the old source out of the settings": (("entra",), ("entra",)),
 }
 
 
@@ -166,9 +177,8 @@ def test_a_company_moves_from_okta_to_entra_id_and_nobody_loses_anything(
     world = moving(40)
     with settled(world, fresh_database, tmp_path_factory.mktemp("move"), {}) as rig:
         before, made_before = held(world), rig.mutations()
-        for step, named in STEPS.items():
-            world.named = named
-            with rig.open("enforce", **FREELY) as site:
+        for step, (world.named, world.asked) in STEPS.items():
+            with rig.open("enforce", **MOVING) as site:
                 made(site)
                 outlook = passes.plan(site)
             assert outlook.failures == [], step
