@@ -126,8 +126,8 @@ def test_a_source_that_cannot_be_read_freezes_its_people_and_nobody_else(rig: Ri
 
 
 class Moving(World):
-    """A company that both sources know whole; the settings have the sources `named`, in that order, and the rules ask for
-    the groups of those `asked`."""
+    """A company that both sources know whole; the settings have the sources `named`, in that order, and the rules ask
+    for the groups of those `asked`."""
 
     def __init__(self, company: Company) -> None:
         super().__init__(company)
