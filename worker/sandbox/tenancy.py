@@ -266,5 +266,4 @@ def policy_for(policy: str, sources: Sequence[str]) -> str:
     policy = policy.replace(okta_canaries[0], okta_canaries[0] + canaries)
     contractors = "{any: [{attribute: userType, is: Contractor}, {attribute: employeeType, is: Contractor}]}"
     policy = policy.replace("{attribute: userType, is: Contractor}", contractors)
-    either = r"{any: [{group: \1, source: okta}, {group: \1, source: entra}]}"
-    return re.sub(r"\{group: ([^}]+)\}", either, policy)
+    return re.sub(r"\{group: ([^}]+)\}", r"{group: \1, source: [okta, entra]}", policy)

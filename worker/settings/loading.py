@@ -319,7 +319,8 @@ class _Reading:
     def _condition(self, path: KeyPath, when: Any) -> Condition:
         match when:
             case GroupWhen(group=name, id=id):
-                return GroupIs(name, self._source(path, when), id or "")
+                groups = tuple(GroupIs(name, source, id or "") for source in self._sources(path, when))
+                return groups[0] if len(groups) == 1 else AnyOf(groups)
             case AttributeWhen(attribute=name, matches=None):
                 return AttributeIs(name, (when.is_,) if when.is_ is not None else tuple(when.in_ or ()))
             case AttributeWhen(attribute=name, matches=patterns):
@@ -334,14 +335,17 @@ class _Reading:
                 return Everyone()
         raise AssertionError(f"a condition of an unknown kind passed validation: {type(when).__name__}")
 
-    def _source(self, path: KeyPath, when: GroupWhen) -> str:
+    def _sources(self, path: KeyPath, when: GroupWhen) -> Sequence[str]:
         sources = list(self._settings.sources)
-        if when.source is not None:
-            self._declared((*path, "source"), when.source, sources, "source")
-            return when.source
-        if len(sources) > 1:
-            self._document.fault(path, f"which source's group? Add `source:` with {_one_of(sources)}")
-        return sources[0]
+        if when.source is None:
+            if len(sources) > 1:
+                self._document.fault(path, f"which source's group? Add `source:` with {_one_of(sources)}, or a list")
+            return sources[:1]
+        for source in when.source:
+            self._declared((*path, "source"), source, sources, "source")
+        if when.id and len(when.source) > 1:
+            self._document.fault((*path, "id"), "an id is that of one source's group; name the one source with it")
+        return when.source
 
     def _warn(self, rules: Sequence[Rule]) -> None:
         settings = self._settings

@@ -64,7 +64,9 @@ class GroupWhen(Section):
     """Members of a group, or of any group that fits a pattern."""
 
     group: Text = Field(description='name of a group; with "*" or "?" a pattern')
-    source: Name | None = Field(default=None, description="which source; needed only when there are several")
+    source: OneOrMany | None = Field(
+        default=None, description="which source, or a list of them; needed only when there are several"
+    )
     id: Text | None = Field(default=None, description="the group's id, where its name alone does not tell which")
 
 
