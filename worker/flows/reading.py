@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from worker.core.audit import Event
 from worker.core.identity import ATTRIBUTE
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
@@ -309,7 +310,7 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
         _finish(site, name, claim)
     checks, missed = certificate.checks(site, name, claim.snapshot_id, accept_counts)
     certificate.refuse_failed(name, checks)
-    new = 0
+    new, joined = 0, list[Event]()
     with site.begin() as session:
         mirror.open_read(session, claim.snapshot_id, name)
         _keep(session, claim)
@@ -318,7 +319,8 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
             store_joining.turn(session)
             new = people.ensure_people(session, name, site.now())
             people.note_missed(session, name, missed)
-            events = [*joining.join(site, session), *departures.remark(site, session)]
+            joined = joining.join(site, session)
+            events = [*joined, *departures.remark(site, session)]
         else:
             mirror.merge_target(session, claim.snapshot_id, site.now())
             events = []
@@ -326,7 +328,7 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
         side, kind = ("source", "source read") if name in site.sources else ("target", "target observed")
         facts = {side: name, "snapshot": claim.snapshot_id, "counts": counts}
         site.record(session, *events, site.event(kind, facts))
-    site.say(_summary(site, name, counts, new))
+    site.say(_summary(site, name, counts, new, len(joined)))
     return Read(name, claim.snapshot_id, counts)
 
 
@@ -351,9 +353,10 @@ def _keep(session: Session, claim: Claim) -> None:
         raise Lost("Another worker has taken over the end of this read.")
 
 
-def _summary(site: Site, name: str, counts: Mapping[str, int], new: int) -> str:
+def _summary(site: Site, name: str, counts: Mapping[str, int], new: int, joined: int) -> str:
     if name in site.sources:
-        return f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}"
+        found = f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}"
+        return f"{found}, {joined} found to be one with somebody of another source" if joined else found
     accounts = counted(counts.get("accounts", 0), "account")
     return f"{name}: {accounts}, {counted(counts.get('holdings', 0), 'direct entitlement')}"
 
