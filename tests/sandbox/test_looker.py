@@ -427,7 +427,7 @@ def test_the_values_of_a_hidden_attribute_come_blank(sandbox: LookerSandbox, adm
     assert (row["value"], row["value_is_hidden"]) == ("", True)
 
 
-REFUSED: dict[str, tuple[str, dict[str, Any], int]] = {
+REFUSED_OF_ATTRIBUTES: dict[str, tuple[str, dict[str, Any], int]] = {
     "a name that there is": ("POST /user_attributes", {"name": "locale", "label": "L", "type": "string"}, 422),
     "a label that there is": ("POST /user_attributes", {"name": "l", "label": "Locale", "type": "string"}, 422),
     "a type that there is not": ("POST /user_attributes", {"name": "l", "label": "L", "type": "colour"}, 422),
@@ -438,9 +438,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int]] = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
+@pytest.mark.parametrize("what", REFUSED_OF_ATTRIBUTES)
 def test_an_attribute_refuses(sandbox: LookerSandbox, admin: Browser, what: str) -> None:
-    call, body, status = REFUSED[what]
+    call, body, status = REFUSED_OF_ATTRIBUTES[what]
     sandbox.instance.attributes["7"] = Attribute("7", "level", "Level", "number")
     assert admin(call, body).status_code == status
     assert sandbox.state()["users"][ANN]["attributes"] == {}

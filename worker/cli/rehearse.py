@@ -66,9 +66,9 @@ def sandbox(
         str, typer.Option("--sources", help="Where its people are: okta, entra, or okta,entra.")
     ] = "okta",
 ) -> None:
-    """Serve an identity provider or two, a Looker and a TeamCity to rehearse on.
+    """Serve a made-up company's local vendors to rehearse on.
 
-    A made-up company is in them. Nothing leaves 127.0.0.1, and nothing is kept when it ends.
+    Okta, Entra ID or both, Looker and TeamCity. Nothing leaves 127.0.0.1, and nothing is kept when it ends.
     """
     from worker import rehearsal
 
