@@ -48,14 +48,14 @@ def test_every_guard_has_a_name_of_its_own() -> None:
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_the_core_that_is_switched_off_makes_its_test_red(part: int) -> None:
     expected = {mutant.guard: "red" for mutant in core.MUTANTS[part::PARTS]}
     assert verdicts("core", part, os.environ) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None:
     expected = {mutant.guard: "red" for mutant in budget.MUTANTS}
     assert {name: said for part in range(PARTS) for name, said in verdicts("budget", part, os.environ).items()} == {
@@ -64,14 +64,14 @@ def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None
     }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_a_flow_that_is_switched_off_makes_its_test_red(server: dict[str, str], part: int) -> None:
     expected = {mutant.guard: "red" for mutant in flows.MUTANTS[part::PARTS]}
     assert verdicts("flows", part, {**os.environ, **server}) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_a_source_that_is_switched_off_makes_its_test_red(part: int) -> None:
     expected = {mutant.guard: "red" for mutant in sources.MUTANTS[part::PARTS]}
