@@ -159,8 +159,12 @@ def test_what_graph_does_once_in_a_while_costs_nothing(scene: Scene, odd: str) -
 
 def test_lists_that_begin_with_empty_pages_are_whole(scene: Scene, entra: EntraSandbox) -> None:
     entra.graph.pages.hollow = True
+    answers: list[bytes] = []
+    entra.observers.append(lambda exchange: answers.append(exchange.response_body))
     outlook = scene.pass_()
+    entra.observers.pop()
     entra.graph.pages.hollow = False
+    assert any(b'"value":[]' in answer and b"@odata.nextLink" in answer for answer in answers)
     assert_whole(scene, outlook)
 
 
@@ -173,8 +177,12 @@ def test_an_index_that_lags_behind_the_lists_is_no_loss(scene: Scene, entra: Ent
 
 def test_a_tenant_that_throttles_is_waited_for(scene: Scene, entra: EntraSandbox) -> None:
     entra.graph.units, entra.graph.window = 30, 0.5
+    statuses: list[int] = []
+    entra.observers.append(lambda exchange: statuses.append(exchange.status))
     outlook = scene.pass_()
+    entra.observers.pop()
     entra.graph.units = None
+    assert 429 in statuses
     assert_whole(scene, outlook)
 
 

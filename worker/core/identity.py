@@ -41,6 +41,20 @@ class Identity:
         return self.attributes.get("userType") == "Guest"
 
 
+def attribute_of(value: object) -> str | tuple[str, ...] | None:
+    """What a source gives, as we keep it: numbers and truth values as text, lists as tuples; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list):
+        texts = [attribute_of(item) for item in value]
+        return tuple(t for t in texts if isinstance(t, str)) if all(isinstance(t, str) for t in texts) else None
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class SourceGroup:
     """A group at a source. `problem` says why its membership could not be read whole; its rules are then suspended."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from worker.core.identity import Identity, Standing
+from worker.core.identity import Identity, Standing, attribute_of
 from worker.core.render import quoted
 
 # Our name for an attribute (Okta's), and Graph's. The first ones are always asked for.
@@ -149,7 +149,7 @@ class People:
                 problems.append(f"Graph was asked for {own} and left it out")
             if value is None or value is _MISSING or value in ("", []):
                 continue
-            text = _as_text(value)
+            text = attribute_of(value)
             if text is None or (name in ALWAYS and not isinstance(value, str)):
                 problems.append(f"the property {own} is not text")
             if text is not None:
@@ -170,17 +170,3 @@ def _value(record: Mapping[str, Any], own: str) -> Any:
     if not part or value is _MISSING or value is None:
         return value
     return value.get(part) if isinstance(value, dict) else value
-
-
-def _as_text(value: Any) -> str | tuple[str, ...] | None:
-    """Numbers and truth values as text, lists as tuples; None for what has no such form."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list):
-        texts = [_as_text(item) for item in value]
-        return tuple(t for t in texts if isinstance(t, str)) if all(isinstance(t, str) for t in texts) else None
-    return None
