@@ -19,12 +19,14 @@ from worker.core.policy import (
     AttributeIs,
     AttributeMatches,
     Condition,
+    Everyone,
     GroupIs,
     Named,
     NotOf,
     Rule,
     compile_policy,
 )
+from worker.core.values import ValueRule
 
 PEOPLE, RULES, GROUPS, DEPARTMENTS = 100_000, 200, 400, 60
 TODAY = date(2026, 6, 1)
@@ -66,8 +68,19 @@ def rules() -> list[Rule]:
     ]
 
 
+def filters() -> list[Rule]:
+    """Two more: every department sees its own rows, and everybody those of their office."""
+    everybody = Named("looker", Reference("attribute", "office", "$profile.office"))
+    regions = [
+        Rule(f"region {n}", department(n), (Named("looker", Reference("attribute", "region", f"region {n}")),))
+        for n in range(DEPARTMENTS)
+    ]
+    return [*regions, Rule("offices", Everyone(), (everybody,))]
+
+
 def catalogues() -> dict[str, Catalogue]:
     looker = [CatalogueItem("group", str(n), f"group {n}") for n in range(80)]
+    looker += [CatalogueItem("attribute", "1", "region"), CatalogueItem("attribute", "2", "office")]
     scopes = [CatalogueItem("scope", f"p:Project{n}", f"Project {n}") for n in range(50)]
     role = CatalogueItem("role", "PROJECT_DEVELOPER", "PROJECT_DEVELOPER")
     return {"looker": Catalogue(tuple(looker)), "teamcity": Catalogue((role, *scopes))}
@@ -78,6 +91,7 @@ def person(number: int, groups: frozenset[tuple[str, str]], chance: random.Rando
         "department": f"department {job % DEPARTMENTS}",
         "title": "Engineering Manager" if job % 25 == 0 else "Engineer",
         "userType": "Contractor" if chance.random() < 0.1 else "Employee",
+        "office": f"office {number % 90}",
     }
     login = f"person{number}@acme.example"
     identity = Identity("okta", f"u{number}", Standing.ACTIVE, "ACTIVE", login, login, attributes)
@@ -104,24 +118,27 @@ def all_different() -> list[Person]:
     ]
 
 
-def measure(name: str, people: Sequence[Person]) -> float:
+def measure(name: str, people: Sequence[Person], more: Sequence[Rule] = ()) -> float:
     """Seconds for everything: looking up the names, then asking for each person."""
     started = time.perf_counter()
     groups = [SourceGroup("okta", f"g{n}", f"group {n}", "OKTA_GROUP", 1) for n in range(GROUPS)]
-    policy = compile_policy(rules(), {"okta": groups}, catalogues())
+    values = {"region": ValueRule(pattern="region [0-9]+"), "office": ValueRule(pattern="office [0-9]+")}
+    policy = compile_policy([*rules(), *more], {"okta": groups}, catalogues(), values={"looker": values})
     given = 0
     for one in people:
         given += sum(map(len, policy.desired(one, TODAY).given.values()))
     seconds = time.perf_counter() - started
+    number = RULES + len(more)
     print(
-        f"{name}: {len(people):,} people, {RULES} rules: {seconds:.2f} s, {given:,} entitlements given,"
-        f" {policy.evaluations:,} of {len(people) * RULES:,} conditions worked out"
+        f"{name}: {len(people):,} people, {number} rules: {seconds:.2f} s, {given:,} entitlements given,"
+        f" {policy.evaluations:,} of {len(people) * number:,} conditions worked out"
     )
     return seconds
 
 
 def main() -> None:
     measure("a company as they are", ordinary())
+    measure("with data filters    ", ordinary(), filters())
     strangers = all_different()
     measure("no two people alike ", strangers)
     tracemalloc.start()

@@ -43,9 +43,10 @@ def once(connector: Any, wanted: Wanted | None = None, *, last_first: bool = Fal
         stored = Part(part.kind, as_stored(part.args))
         piece = connector.read(stored)
         pages += piece.pages
-        waiting += piece.parts
+        known = [(one.kind, as_stored(one.args)) for one in (*waiting, *(part for part, _ in done), part)]
+        waiting += [one for one in piece.parts if (one.kind, as_stored(one.args)) not in known]
         done.append((stored, as_stored(piece.facts)))
-    piece = connector.finish(Whole(done, *_staged(pages)))
+    piece = connector.finish(Whole(done, *staged(pages)))
     assert not piece.parts
     return [*pages, *piece.pages]
 
@@ -55,7 +56,7 @@ def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def _staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str]]:
+def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str]]:
     """Each thing once, by noun; and ids that rows speak of and no list has."""
     rows: dict[str, set[object]] = {}
     spoken_of: set[str] = set()
@@ -64,6 +65,7 @@ def _staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], l
             rows.setdefault("identities", set()).update(one.id for one in page.identities)
             rows.setdefault("groups", set()).update(one.id for one in page.groups)
             rows.setdefault("memberships", set()).update(page.memberships)
+            rows.setdefault("nestings", set()).update(page.nestings)
             spoken_of |= {id for _, id in page.memberships}
         else:
             rows.setdefault("accounts", set()).update(one.id for one in page.accounts)

@@ -82,6 +82,14 @@ KEPT = {
     "Okta cuts the answer": (
         "okta", "GET", "/api/v1/users?fields=id,status,profile:(login,costume)", None, 200, [OKTA_USER],
     ),
+    "Graph lists users": (
+        "entra", "GET", "/v1.0/users?$select=id,accountEnabled,extension_0123456789abcdef0123456789abcdef_x&$top=9",
+        None, 200, {"value": [{"id": "1", "accountEnabled": None}], "@odata.nextLink": "https://graph.example/v1.0/x"},
+    ),
+    "Graph lists members of every kind": (
+        "entra", "GET", "/v1.0/groups/1/members?$select=id,mail,groupTypes,appId", None, 200, {"value": []},
+    ),
+    "Graph refuses": ("entra", "GET", "/v1.0/groups", None, 403, {"error": {"code": "X", "message": "no"}}),
     "TeamCity lists users": (
         "teamcity", "GET", "/app/rest/users?locator=count:100&fields=count,user(id,username,roles(role(roleId,scope)))",
         None, 200, {"count": 1, "user": [{"id": 7, "username": "ana", "roles": {"role": []}}]},
@@ -135,6 +143,17 @@ BROKEN = {
     "an answer with a status nobody knows": (
         ("okta", "GET", "/api/v1/users/00u1", None, 200, OKTA_USER | {"status": "RETIRED"}), "RETIRED",
     ),
+    "a misspelt property, which Graph refuses, or leaves out": (
+        ("entra", "GET", "/v1.0/users?$select=id,acountEnabled", None, 200, {"value": []}), "names acountEnabled",
+    ),
+    "a misspelt property of members": (
+        ("entra", "GET", "/v1.0/groups/1/members?$select=id,upn", None, 200, {"value": []}), "$select names upn",
+    ),
+    "a call in a batch that is none": (
+        ("entra", "POST", "/v1.0/$batch", {"requests": [{"id": "1", "url": "/users"}]}, 200, {
+            "responses": []}), "is a required property",
+    ),
+    "an error of another shape": (("entra", "GET", "/v1.0/users", None, 403, {"message": "no"}), "error"),
     "an HTTP status that is not declared": (("looker", "POST", "/users", {}, 201, USER), "status 201"),
     "an answer without its body": (("looker", "GET", "/user", None, 200, None), "without a body"),
     "an answer with a body too many": (("looker", "DELETE", "/users/7", None, 204, "gone"), "with a body"),

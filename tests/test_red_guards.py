@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.conftest import Database, dsn
-from tests.red import budget, core, flows, intake, leavers, targets
+from tests.red import budget, core, flows, intake, leavers, sources, targets
 
 pytestmark = pytest.mark.guards
 
@@ -44,18 +44,20 @@ def server(database: Database, _migrated: str) -> Iterator[dict[str, str]]:
 
 
 def test_every_guard_has_a_name_of_its_own() -> None:
-    for mutants in (budget.MUTANTS, core.MUTANTS, flows.MUTANTS, intake.MUTANTS, leavers.MUTANTS, targets.MUTANTS):
+    for mutants in (
+        budget.MUTANTS, core.MUTANTS, flows.MUTANTS, intake.MUTANTS, leavers.MUTANTS, sources.MUTANTS, targets.MUTANTS,
+    ):  # fmt: skip
         assert len({mutant.guard for mutant in mutants}) == len(mutants)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_the_core_that_is_switched_off_makes_its_test_red(part: int) -> None:
     expected = {mutant.guard: "red" for mutant in core.MUTANTS[part::PARTS]}
     assert verdicts("core", part, os.environ) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None:
     expected = {mutant.guard: "red" for mutant in budget.MUTANTS}
     assert {name: said for part in range(PARTS) for name, said in verdicts("budget", part, os.environ).items()} == {
@@ -64,7 +66,7 @@ def test_a_guard_of_the_budget_that_is_switched_off_makes_its_test_red() -> None
     }
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_a_target_that_is_switched_off_makes_its_test_red(part: int) -> None:
     expected = {mutant.guard: "red" for mutant in targets.MUTANTS[part::PARTS]}
@@ -90,3 +92,10 @@ def test_a_guard_of_offboardings_that_is_switched_off_makes_its_test_red(part: i
 def test_a_guard_of_the_intake_that_is_switched_off_makes_its_test_red(part: int, server: dict[str, str]) -> None:
     expected = {mutant.guard: "red" for mutant in intake.MUTANTS[part::PARTS]}
     assert verdicts("intake", part, {**os.environ, **server}) == {"nothing": "green", **expected}
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_guard_of_a_source_that_is_switched_off_makes_its_test_red(part: int) -> None:
+    expected = {mutant.guard: "red" for mutant in sources.MUTANTS[part::PARTS]}
+    assert verdicts("sources", part, os.environ) == {"nothing": "green", **expected}

@@ -233,3 +233,17 @@ def test_a_claim_that_ran_out_in_line_is_noticed_before_anything_is_sent() -> No
         read(url, watched, 1, timeout=0.1)
     CALLS_END.reset(token)
     assert (watched.ended, heads) == ([("", 0, None)], [])
+
+
+@pytest.mark.parametrize("first", [b"", said(503, b"{}"), said(429, b"{}")], ids=["it breaks off", "503", "429"])
+def test_what_is_only_asked_by_post_is_asked_again_and_what_changes_something_is_not(first: bytes) -> None:
+    answers = [first, said(200, b"{}")]
+    with serving(lambda c: c.sendall(answers.pop(0))) as (url, heads):
+        made = Rest("acme", url, attempts=2, first_pause=0.001)
+        assert made.ask("/search", json={"for": "ana"}).json() == {}
+        assert [head.partition(b" ")[0] for head in heads] == [b"POST", b"POST"]
+        answers = [first]
+        with pytest.raises((Unknown, Unavailable)):
+            made.send("POST", "/search", json={})
+        assert len(heads) == 3
+        made.close()

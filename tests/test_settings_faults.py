@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.settings_fakes import CONNECTORS, FAKES, POLICY, loaded
+from worker.core.policy import AnyOf, GroupIs
 from worker.errors import Misconfigured
 from worker.settings import load
 
@@ -173,6 +174,20 @@ def test_with_two_sources_a_group_must_say_whose_it_is(tmp_path: Path) -> None:
         tmp_path, POLICY, second
     )
     assert loaded(tmp_path, POLICY.replace("group: Engineering", "group: Engineering, source: second"), second).rules
+
+
+def test_a_group_may_be_that_of_either_of_two_sources(tmp_path: Path) -> None:
+    second = CONNECTORS.replace(
+        "targets:", '  second: {type: okta, url: "https://b.test", token: "${env:T}"}\ntargets:'
+    )
+    either = POLICY.replace("group: Engineering", "group: Engineering, source: [okta, second]")
+
+    (rule,) = loaded(tmp_path, either, second).rules
+    assert rule.when == AnyOf((GroupIs("Engineering", "okta"), GroupIs("Engineering", "second")))
+    assert rule.when.describe() == 'in the group "Engineering"'
+    assert "rules[0].when.id: an id is that of one source's group; name the one source with it" in complaint(
+        tmp_path, either.replace("group: Engineering", "group: Engineering, id: 00g1"), second
+    )
 
 
 def test_a_fault_in_one_of_several_files_names_that_file(tmp_path: Path) -> None:

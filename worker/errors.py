@@ -52,7 +52,11 @@ class Missing(Rejected):
 
 
 class Denied(TrueupError):
-    """Stop and alert; our own credentials are wrong, expired or too weak."""
+    """Stop and alert; our own credentials are wrong, expired or too weak. `status` is the HTTP status, if any."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Misshapen(TrueupError):

@@ -61,7 +61,8 @@ class SourcePage:
 @dataclass(frozen=True, slots=True)
 class TargetPage:
     """A piece of an observation. Accounts come without entitlements; `holdings` are (account id, direct entitlement),
-    `traits` (account id, trait) beside those that the accounts bring. The store joins what arrives on different pages.
+    `traits` (account id, trait) beside those that the accounts bring. `valued` are (account id, attribute id) of which
+    the account's own value is among the holdings, or it has none. The store joins what arrives on different pages.
     """
 
     accounts: Sequence[Account] = ()
@@ -69,6 +70,7 @@ class TargetPage:
     traits: Sequence[tuple[str, Trait]] = ()
     catalogue: Sequence[CatalogueItem] = ()
     checks: Sequence[Check] = ()
+    valued: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,18 @@ class Wanted:
 
     groups: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an observation brings beside what every one does: these attributes, by name or by id, with what groups and
+    the default say of them. Of accounts' own values, `Target.sweep` says how they are read."""
+
+    names: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self.names or self.ids)
 
 
 class Source(Protocol):
@@ -339,6 +353,8 @@ class Target(Protocol):
 
     name: str
     type: str
+    sweeps: int
+    """Of how many accounts at most one observation reads the own values of attributes; 0 where there are none."""
 
     def instance(self) -> Instance: ...
 
@@ -346,9 +362,13 @@ class Target(Protocol):
         """What our credentials may do, and which vendor settings will fight us. Cheap: a handful of calls."""
         ...
 
-    def parts(self) -> Sequence[Part]:
+    def parts(self, asked: Asked = Asked()) -> Sequence[Part]:
         """What a whole observation begins with: all accounts, direct entitlements, the catalogue. Pure. All parts
-        together make at most as many calls as there are pages, roles and groups."""
+        together make at most as many calls as there are pages, roles, groups and attributes asked for."""
+        ...
+
+    def sweep(self, accounts: Sequence[str], attributes: Sequence[str]) -> Sequence[Part]:
+        """What reads these accounts' own values of attributes, by their ids; for what is read by account only. Pure."""
         ...
 
     def read(self, part: Part) -> Piece:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,22 +26,25 @@ from worker.flows.links import find_person
 from worker.flows.site import Site
 from worker.flows.why import why
 from worker.private import writing
-from worker.sandbox.world import World
+from worker.sandbox.world import World, settings_yaml
 from worker.screen import Screen
 
 _PATIENCE = 120.0  # seconds for a worker and a beat to start on a busy machine
+_AUTHORITY = "ca.pem"  # beside the settings: whom to trust that Entra ID is Entra ID
 _SCHEDULE = "schedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
 
 
-def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> None:
-    """Serve the three vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
-    world, stop = World.of(size, seed), _told_to_stop()
+def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path, sources: Sequence[str] = ("okta",)) -> None:
+    """Serve the vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
+    world, stop = World.of(size, seed, sources), _told_to_stop()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with world.serve([port, port + 1, port + 2] if port else (0, 0, 0)):
+        with world.serve(port):
             settings, environment = folder / "trueup.yaml", folder / "sandbox.env"
             if not settings.exists():
-                settings.write_text(world.settings_yaml(), encoding="utf-8")
+                settings.write_text(_settings(world, folder), encoding="utf-8")
+            if world.tenancy:
+                (folder / _AUTHORITY).write_bytes(world.entra.ca_file.read_bytes())
             with writing(environment) as file:
                 file.write(_shell(folder.absolute(), settings.name, world))
             for name, url in world.urls.items():
@@ -54,6 +57,12 @@ def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path) -> N
             stop.wait()
     except OSError as error:
         raise Misconfigured(f"The sandbox cannot be served ({error.strerror}); try --port or --folder.") from error
+
+
+def _settings(world: World, folder: Path) -> str:
+    """They outlive the servers, so they name a certificate that is written anew each time."""
+    tenancy = world.tenancy and {**world.tenancy, "ca_file": str(folder.absolute() / _AUTHORITY)}
+    return settings_yaml(world.urls, world.company.policy, tenancy=tenancy)
 
 
 def _shell(folder: Path, settings: str, world: World) -> str:

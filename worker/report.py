@@ -166,6 +166,14 @@ CONCERNS: Mapping[Concern, Words] = {
         "Accounts whose owner is in doubt",
         "Nothing is given or taken here until a human says whose each is: `trueup link PERSON TARGET ACCOUNT`.",
     ),
+    Concern.DISPUTED_PERSON: Words(
+        "People who may be one",
+        "Nobody of them gets an account or loses anything until a human says: `trueup join` or `trueup split`.",
+    ),
+    Concern.DISAGREEMENT: Words(
+        "People whose sources do not agree",
+        "What the authority says counts, and nothing is taken for another source's silence; put it right there.",
+    ),
     Concern.EXPIRED: Words("Access past its end", "The rule that gave it had a last day, and that day is over."),
     Concern.EXCESS: Words("Access that no rule gives", "Revoke it, or write a rule that gives it."),
     Concern.UNEVALUABLE: Words(

@@ -165,10 +165,33 @@ class Rest:
         accept: Collection[int] = (),
     ) -> Reply:
         """Read. Repeats what may pass (429, 5xx, a lost connection), within `attempts` and `longest_wait`."""
+        return self._repeated("GET", path, params, None, headers, accept)
+
+    def ask(
+        self,
+        path: str,
+        *,
+        json: Any = None,
+        content: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        accept: Collection[int] = (),
+    ) -> Reply:
+        """Read what a vendor wants to be asked for by POST, and what may be asked twice; repeated as `get` is."""
+        return self._repeated("POST", path, None, *_packed(json, content, headers), accept)
+
+    def _repeated(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str | int] | None,
+        body: bytes | str | None,
+        headers: Mapping[str, str] | None,
+        accept: Collection[int],
+    ) -> Reply:
         pause = self._first_pause
         for attempt in range(1, self._attempts + 1):
             try:
-                return self._once("GET", path, params, None, headers, accept)
+                return self._once(method, path, params, body, headers, accept, reading=True)
             except Unavailable as error:
                 wait = pause * (0.5 + random.random()) if error.retry_after is None else error.retry_after  # noqa: S311
                 if type(error) is not Unavailable or attempt == self._attempts or wait > self._longest_wait:
@@ -189,11 +212,7 @@ class Rest:
         accept: Collection[int] = (),
     ) -> Reply:
         """Mutate, once, never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses."""
-        body = orjson.dumps(json) if json is not None else content
-        sent = dict(headers or {})
-        if json is not None:
-            sent.setdefault("Content-Type", "application/json")
-        return self._once(method, path, params, body, sent, accept)
+        return self._once(method, path, params, *_packed(json, content, headers), accept, reading=method in READS)
 
     def _once(
         self,
@@ -203,6 +222,8 @@ class Rest:
         body: bytes | str | None,
         headers: Mapping[str, str] | None,
         accept: Collection[int],
+        *,
+        reading: bool,
     ) -> Reply:
         url = self._absolute(path)
         call = f"{method} {quoted(urlsplit(url).path)} of {self.name}"
@@ -210,7 +231,6 @@ class Rest:
         bucket = self._bucket(urlsplit(url).path)
         self._line.before(bucket)
         status, gauge = 0, None
-        reading = method in READS
         try:
             timeout = self._time_left(call)  # again: the line may have taken some
             sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
@@ -313,6 +333,15 @@ class Rest:
 
     def _scrub(self, text: str) -> str:
         return _scrubbed(text, self._secrets())
+
+
+def _packed(
+    json: Any, content: bytes | str | None, headers: Mapping[str, str] | None
+) -> tuple[bytes | str | None, Mapping[str, str]]:
+    """A body as it is sent, with its headers."""
+    if json is None:
+        return content, headers or {}
+    return orjson.dumps(json), {"Content-Type": "application/json", **(headers or {})}
 
 
 def _trust(name: str, ca_file: str | None) -> ssl.SSLContext | bool:

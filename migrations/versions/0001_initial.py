@@ -62,7 +62,7 @@ ALTER TABLE head ENABLE ALWAYS TRIGGER head_only_advances;
 
 # Retention deletes what is over; what still counts is kept even from it.
 _STILL_COUNTS = {
-    **dict.fromkeys(("identity", "source_group", "membership", "account", "holding", "catalogue_item"),
+    **dict.fromkeys(("identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item"),
                     "OLD.valid_to IS NULL"),
     "step": "OLD.outcome IN ('attempted', 'unknown')",
     "run": "OLD.closed_at IS NULL",
@@ -92,20 +92,20 @@ def _worker_role() -> None:
 
 
 _STAGING = (
-    "staged_identity", "staged_source_group", "staged_membership",
-    "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait",
+    "staged_identity", "staged_source_group", "staged_membership", "staged_nesting",
+    "staged_account", "staged_holding", "staged_catalogue_item", "staged_trait", "staged_valued",
 )  # fmt: skip
 _RIGHTS = {
     "SELECT": ("alembic_version",),
-    "SELECT, INSERT": ("entry", "person_identity"),
-    "SELECT, INSERT, DELETE": ("personal", "effect", "hint", "api_request"),
+    "SELECT, INSERT": ("entry",),
+    "SELECT, INSERT, DELETE": ("personal", "effect", "parting", "attribute_read", "hint", "api_request"),
     "SELECT, INSERT, UPDATE": (
-        "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-        "vendor_use", "home", "offboarding_target",
+        "head", "person", "person_identity", "link", "group_binding", "governed", "policy_seen", "episode", "decision",
+        "waiver", "lease", "vendor_use", "home", "offboarding_target",
     ),
     # To delete from the first two lines is for retention.
     "SELECT, INSERT, UPDATE, DELETE": (
-        "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
+        "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
         "run", "change", "step", "part", "job", "notice", "subscription", "offboarding",
         *_STAGING,
         "pin", "baseline", "pause",
@@ -142,6 +142,14 @@ def _tables() -> None:
         sa.PrimaryKeyConstraint("caller", "key"),
     )
     op.create_table(
+        "attribute_read",
+        sa.Column("target", sa.String(), nullable=False),
+        sa.Column("account_id", sa.String(), nullable=False),
+        sa.Column("attribute_id", sa.String(), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("target", "account_id", "attribute_id"),
+    )
+    op.create_table(
         "baseline",
         sa.Column("connector", sa.String(), nullable=False),
         sa.Column("snapshot_id", sa.Uuid(), nullable=False),
@@ -160,6 +168,7 @@ def _tables() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("privileged", sa.Boolean(), nullable=False),
         sa.Column("closed", sa.String(), nullable=False),
+        sa.Column("definition", postgresql.JSONB(), nullable=False),
         sa.PrimaryKeyConstraint("target", "kind", "id", "valid_from"),
     )
     op.create_index(
@@ -340,6 +349,22 @@ def _tables() -> None:
         postgresql_where=sa.text("valid_to IS NULL"),
     )
     op.create_table(
+        "nesting",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("child_id", sa.String(), nullable=False),
+        sa.Column("valid_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("valid_to", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("source", "group_id", "child_id", "valid_from"),
+    )
+    op.create_index(
+        "nesting_now",
+        "nesting",
+        ["source", "group_id", "child_id"],
+        unique=True,
+        postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_table(
         "notice",
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
@@ -369,8 +394,14 @@ def _tables() -> None:
         sa.Column("departure_marked_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("departure_cause", sa.String(), nullable=False),
         sa.Column("gains_reviewed", sa.Boolean(), nullable=False),
+        sa.Column("merged_into", sa.Uuid(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["merged_into"],
+            ["person.id"],
+        ),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index(op.f("ix_person_merged_into"), "person", ["merged_into"], unique=False)
     op.create_table(
         "personal",
         sa.Column("commitment", sa.String(), nullable=False),
@@ -447,6 +478,7 @@ def _tables() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("privileged", sa.Boolean(), nullable=False),
         sa.Column("closed", sa.String(), nullable=False),
+        sa.Column("definition", postgresql.JSONB(), nullable=False),
         prefixes=["UNLOGGED"],
     )
     op.create_index(
@@ -483,6 +515,14 @@ def _tables() -> None:
     )
     op.create_index(op.f("ix_staged_membership_snapshot_id"), "staged_membership", ["snapshot_id"], unique=False)
     op.create_table(
+        "staged_nesting",
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("child_id", sa.String(), nullable=False),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_staged_nesting_snapshot_id"), "staged_nesting", ["snapshot_id"], unique=False)
+    op.create_table(
         "staged_source_group",
         sa.Column("snapshot_id", sa.Uuid(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
@@ -490,6 +530,7 @@ def _tables() -> None:
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("members", sa.Integer(), nullable=False),
         sa.Column("problem", sa.String(), nullable=False),
+        sa.Column("stamp", sa.Text(), nullable=False),
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_source_group_snapshot_id"), "staged_source_group", ["snapshot_id"], unique=False)
@@ -501,6 +542,14 @@ def _tables() -> None:
         prefixes=["UNLOGGED"],
     )
     op.create_index(op.f("ix_staged_trait_snapshot_id"), "staged_trait", ["snapshot_id"], unique=False)
+    op.create_table(
+        "staged_valued",
+        sa.Column("snapshot_id", sa.Uuid(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("attribute_id", sa.Text(), nullable=False),
+        prefixes=["UNLOGGED"],
+    )
+    op.create_index(op.f("ix_staged_valued_snapshot_id"), "staged_valued", ["snapshot_id"], unique=False)
     op.create_table(
         "subscription",
         sa.Column("source", sa.String(), nullable=False),
@@ -627,11 +676,27 @@ def _tables() -> None:
         "part_undone", "part", ["snapshot_id", "position"], unique=False, postgresql_where=sa.text("state <> 'done'")
     )
     op.create_table(
+        "parting",
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("identity_id", sa.String(), nullable=False),
+        sa.Column("person_id", sa.Uuid(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["person_id"],
+            ["person.id"],
+        ),
+        sa.PrimaryKeyConstraint("source", "identity_id", "person_id"),
+    )
+    op.create_index(op.f("ix_parting_person_id"), "parting", ["person_id"], unique=False)
+    op.create_table(
         "person_identity",
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("identity_id", sa.String(), nullable=False),
         sa.Column("person_id", sa.Uuid(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("key_used", sa.String(), nullable=False),
+        sa.Column("missed", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
             ["person_id"],
             ["person.id"],

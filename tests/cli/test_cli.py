@@ -341,6 +341,18 @@ def test_the_sandbox_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     assert {f.name for f in (tmp_path / "box").iterdir()} == {"trueup.yaml", "sandbox.env"}
 
 
+def test_a_sandbox_at_entra_id_leaves_the_certificate_to_trust_beside_its_settings(tmp_path: Path) -> None:
+    box = tmp_path / "box"
+    command = [TRUEUP, "sandbox", "--size", "12", "--port", "0", "--folder", str(box), "--sources", "okta,entra"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        assert served.stdout
+        lines = [served.stdout.readline() for _ in range(2)]
+        served.send_signal(signal.SIGTERM)
+    assert lines[1].startswith("entra: https://127.0.0.1:")
+    assert f"ca_file: {box}/ca.pem\n" in (box / "trueup.yaml").read_text(encoding="utf-8")
+    assert (box / "ca.pem").read_text(encoding="utf-8").startswith("-----BEGIN CERTIFICATE-----")
+
+
 def test_a_terminal_that_rehearses_keeps_away_from_the_real_books(tmp_path: Path) -> None:
     box = tmp_path / "my box"
     with subprocess.Popen(

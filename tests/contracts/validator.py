@@ -21,12 +21,13 @@ from tests.contracts.schemas import Schema, Schemas
 from worker.sandbox.server import Exchange
 
 HERE = Path(__file__).parent
-PREFIX = {"okta": "", "looker": "/api/4.0", "teamcity": ""}
+PREFIX = {"okta": "", "entra": "", "looker": "/api/4.0", "teamcity": ""}
 # Factual and undeclared: KNOWN_ERRORS.md, Looker 2 and Okta 2.
 UNDECLARED_STATUS = {
     "looker": frozenset({401, 403, 405, 500, 502, 503}),
     "okta": frozenset({400, 401, 403, 404, 405, 500, 502, 503}),
     "teamcity": frozenset[int](),
+    "entra": frozenset[int](),
 }
 # Paths that are served and are in no cut of a contract: KNOWN_ERRORS.md, Looker 3 and Okta 3.
 BESIDE_THE_CONTRACT = frozenset(
@@ -43,6 +44,9 @@ USER_FIELDS = {
 }
 # Asked for by careful clients although this collection has none: KNOWN_ERRORS.md, TeamCity 3.
 HARMLESS_FIELDS = {"teamcity": frozenset({"nextHref"})}
+# What a member of a group can be; the contract calls each a directoryObject: KNOWN_ERRORS.md, Entra 1.
+MEMBERS = ("user", "group", "servicePrincipal")
+EXTENSION = re.compile(r"extension_[0-9a-f]{32}_\w+")  # KNOWN_ERRORS.md, Entra 2
 _REFUSED = frozenset({400, 415, 422})
 
 
@@ -74,7 +78,8 @@ class Operation:
         return {p["name"]: p for p in named if p["in"] == place}
 
     def answer(self, status: int) -> Schema | None:
-        declared = self.spec["responses"].get(str(status)) or self.spec["responses"].get("default")
+        said = self.spec["responses"]
+        declared = said.get(str(status)) or said.get(f"{status // 100}XX") or said.get("default")
         return self.contract.resolved(declared) if declared else None
 
 
@@ -161,6 +166,8 @@ class Contract:
                     yield f"query parameter {name}: {fault}"
             if name == "fields":
                 yield from self._field_breaches(operation, values[0])
+            if name == "$select":
+                yield from self._select_breaches(operation, values[0])
 
     def _field_breaches(self, operation: Operation, fields: str) -> Iterator[str]:
         """A misspelt field name is left out of the answer without a word, by all three vendors."""
@@ -170,6 +177,17 @@ class Contract:
             yield from (
                 f"fields names {name}, which the answer does not have" for name in self._unknown(fields, schema)
             )
+
+    def _select_breaches(self, operation: Operation, select: str) -> Iterator[str]:
+        """What is selected and is not there comes as an error, or as nothing."""
+        known, _ = self._properties((operation.answer(200) or {})["content"]["application/json"]["schema"])
+        known, _ = self._properties(known["value"]) if "value" in known else (known, False)
+        if set(known) <= {"id", "deletedDateTime", "@odata.type"}:
+            for type in MEMBERS:
+                known |= self._properties(self.document["components"]["schemas"][f"microsoft.graph.{type}"])[0]
+        for name in select.split(","):
+            if name not in known and not EXTENSION.fullmatch(name):
+                yield f"$select names {name}, which the answer does not have"
 
     def _unknown(self, fields: str, schema: Schema) -> Iterator[str]:
         known, open_ended = self._properties(schema)

@@ -156,6 +156,13 @@ DISPUTED = {
 }  # fmt: skip
 
 
+DISPUTED["only a guest has its login"] = Case(
+    (replace(ANA, guest=True),),
+    (known("1", "ana@acme.example"),),
+    "only a guest has its login, which they bring from elsewhere", ("ana",),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("case", DISPUTED.values(), ids=DISPUTED.keys())
 def test_a_human_is_asked_when(case: Case) -> None:
     answer = found(list(case.people), list(case.accounts), *case.ties, trusted=case.trusted)
@@ -165,6 +172,43 @@ def test_a_human_is_asked_when(case: Case) -> None:
 
 def test_a_departed_person_is_linked_like_anybody_so_that_the_account_can_be_closed() -> None:
     assert found([LEAVER], [known("1", "ana@acme.example")]).new_ties == (Tie("1", "ana", key="login"),)
+
+
+def test_a_guest_with_somebodys_address_is_nobodys_rival() -> None:
+    guest = replace(known("guest", "ana@acme.example", "ana.ruiz@acme.example"), guest=True)
+    answer = found([ANA, guest], [known("1", "ana@acme.example")])
+    assert answer == Correlation(new_ties=(Tie("1", "ana", key="login"),))
+
+
+def test_an_account_that_may_be_a_leavers_is_nobodys_because_the_leaver_is_forgotten() -> None:
+    new, account = known("new", "ana@acme.example"), known("1", "ana@acme.example")
+    assert correlate([LEAVER, new], [account], (), LOGIN, ()).disputes[0].urgent
+    later = correlate([new], [account], (), LOGIN, (), leavers={"1"})
+    reason = "its login matches, and it may be that of somebody who has departed"
+    assert (later.new_ties, later.disputes) == ((), (Dispute("1", ("new",), reason, urgent=True),))
+    assert correlate([LEAVER], [account], (), LOGIN, (), leavers={"1"}).new_ties, "the leaver may still be linked"
+
+
+TAKEN = {
+    "whoever was given a leaver's name": (known("new", "ana@acme.example"), ("new",)),
+    "nobody who has left as well": (known("new", "ana@acme.example", departed=True), ()),
+    "no guest": (known("new", "ana@acme.example", guest=True), ()),
+    "nobody of another name": (BEN, ()),
+}
+
+
+@pytest.mark.parametrize(("person", "disputed"), TAKEN.values(), ids=TAKEN.keys())
+def test_the_name_of_an_account_that_is_somebody_elses_holds_back(person: Known, disputed: tuple[str, ...]) -> None:
+    answer = found([LEAVER, person], [known("1", "Ana@acme.example")], Tie("1", "ana"))
+    assert answer.disputed_people == frozenset(disputed)
+    assert [(d.account_id, d.person_ids) for d in answer.taken] == ([("1", disputed)] if disputed else [])
+    assert (answer.new_ties, answer.disputes, answer.orphans) == ((), (), ())
+
+
+def test_whoever_has_an_account_is_not_held_back_by_another_of_the_same_name() -> None:
+    accounts = [known("1", "ana@acme.example"), known("2", "ben@acme.example")]
+    ben = known("ben", "ana@acme.example")
+    assert found([ANA, ben], accounts, Tie("1", "ana"), Tie("2", "ben")) == Correlation()
 
 
 def test_an_account_unlinked_by_hand_is_an_orphan_and_not_proposed_to_the_same_person_again() -> None:
@@ -215,7 +259,7 @@ class Company:
 @st.composite
 def companies(draw: st.DrawFn) -> Company:
     keys = st.fixed_dictionaries(dict.fromkeys(KEYS, VALUES))
-    people = [Known(id, draw(keys), departed=draw(st.booleans())) for id in PEOPLE]
+    people = [Known(id, draw(keys), departed=draw(st.booleans()), guest=draw(st.integers(0, 3)) == 0) for id in PEOPLE]
     accounts = [Known(id, draw(keys), privileged=draw(st.integers(0, 4)) == 0) for id in ACCOUNTS]
     ties = draw(st.dictionaries(st.sampled_from([*ACCOUNTS, "gone"]), st.sampled_from(PEOPLE), max_size=2))
     recorded = [Tie(account, person, linked=draw(st.booleans())) for account, person in ties.items()]
@@ -287,7 +331,31 @@ def test_a_dispute_is_urgent_exactly_when_one_of_its_people_has_departed(company
 @given(companies())
 def test_whoever_is_in_a_dispute_is_disputed(company: Company) -> None:
     answer = company.correlated()
-    assert answer.disputed_people == {person for dispute in answer.disputes for person in dispute.person_ids}
+    disputes = (*answer.disputes, *answer.taken)
+    assert answer.disputed_people == {person for dispute in disputes for person in dispute.person_ids}
+
+
+@given(companies())
+def test_no_guest_is_tied_by_a_key_nor_stands_in_anybodys_way(company: Company) -> None:
+    guests = {person.id for person in company.people if person.guest}
+    answer = company.correlated()
+    assert not {tie.person_id for tie in answer.new_ties} & guests
+    assert all({*dispute.person_ids} <= guests or not guests & {*dispute.person_ids} for dispute in answer.disputes)
+
+
+@given(companies())
+def test_nobody_gets_an_account_beside_one_of_their_name(company: Company) -> None:
+    answer = company.correlated()
+    linked = {tie.account_id: tie.person_id for tie in company.ties if tie.linked}
+    owners = {linked[account.id] for account in company.accounts if account.id in linked}
+    for person in company.people:
+        theirs = {
+            account.id for account in company.accounts for key in company.trusted
+            if exact(account.keys[key]) == exact(person.keys[key]) != ""
+            and linked.get(account.id, person.id) != person.id
+        }  # fmt: skip
+        if theirs and person.id not in owners and not person.departed and not person.guest:
+            assert person.id in answer.disputed_people
 
 
 @given(companies())

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from worker.core.drift import (
     ABSENT,
+    FORMER,
     HEIR,
     REPLACED,
     Cause,
@@ -35,10 +36,16 @@ ANALYST = replace(NOBODY, given={DATA: ("analysts",)})
 
 
 def person(
-    standing: Standing = Standing.ACTIVE, *, status: str = "", problem: str = "", unsure: str = "", marked: bool = False
+    standing: Standing = Standing.ACTIVE,
+    *,
+    status: str = "",
+    problem: str = "",
+    unsure: str = "",
+    marked: bool = False,
+    disagreements: tuple[str, ...] = (),
 ) -> Person:
     one = Identity("okta", "00u1", standing, status, "ana@acme.example", "ana@acme.example", {}, problem)
-    return Person("ana", standing, (one,), unsure=unsure, departure_marked=marked)
+    return Person("ana", standing, (one,), unsure=unsure, departure_marked=marked, disagreements=disagreements)
 
 
 def account(*held: Entitlement, active: bool = True, id: str = "7", login: str = "ana@acme.example") -> Account:
@@ -212,6 +219,27 @@ CASES = {
     "absent, their account is never touched": Case(
         who=person(Standing.HOLD, status=ABSENT), terrain=replace(TERRAIN, bystanders={"7"})
     ),
+    "absent, known only from what is no source any more": Case(
+        (drift(K.ABSENT_PERSON, C.ABSENT, detail="known only from okta"),),
+        who=person(Standing.HOLD, status=FORMER, problem="known only from okta"), primary=account(WEB),
+    ),
+    "active, but another source says departed": Case(
+        (drift(K.SOURCES_DISAGREE, C.DISAGREEMENT, detail="entra says departed"),),
+        who=person(disagreements=("entra says departed",)),
+    ),
+    "active by one source, and in no target": Case(
+        who=person(disagreements=("entra says departed",)), primary=None, deserts=NOBODY
+    ),
+    "active by one source, with a disabled account": Case(
+        who=person(disagreements=("entra says departed",)), primary=account(active=False), deserts=NOBODY
+    ),
+    "on hold, since its sources do not agree": Case(
+        (
+            drift(K.HELD_PERSON, C.NOT_EVALUABLE, detail="hr says active, entra says departed"),
+            drift(K.SOURCES_DISAGREE, C.DISAGREEMENT, detail="hr says active, entra says departed"),
+        ),
+        who=person(Standing.HOLD, disagreements=("hr says active, entra says departed",)),
+    ),
     "not yet started": Case(who=person(Standing.PENDING), primary=None),
     "not yet started, has an account already": Case(
         who=person(Standing.PENDING), primary=account(WEB, active=False, login="x")
@@ -228,7 +256,7 @@ def test_somebody_who_is(case: Case) -> None:
 
 
 def test_the_table_has_every_kind_that_one_person_can_have() -> None:
-    found_elsewhere = {K.ORPHAN, K.DISPUTED, K.UNEVALUABLE_RULE}
+    found_elsewhere = {K.ORPHAN, K.DISPUTED, K.UNEVALUABLE_RULE, K.WRONG_VALUE, K.HELD_VALUE, K.DISPUTED_PERSON}
     assert {d.kind for case in CASES.values() for d in case.found} == set(K) - found_elsewhere
 
 

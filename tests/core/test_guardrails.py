@@ -60,6 +60,8 @@ def approving(changes: Iterable[Change], facts: Circumstances, verdict: bool = T
 COUNTED = {
     "a revoke": (change(Op.REVOKE), Tally.REMOVALS),
     "a revoke of something privileged": (change(Op.REVOKE, privileged=True), Tally.REMOVALS),
+    "another value of an attribute": (change(Op.REPLACE), Tally.REMOVALS),
+    "another value of a privileged attribute": (change(Op.REPLACE, privileged=True), Tally.REMOVALS),
     "a lock-out": (change(Op.DISABLE), Tally.DISABLES),
     "a lock-out of a suspended person": (change(Op.DISABLE, cause=C.SUSPENDED), Tally.DISABLES),
     "a departed person's lock-out": (change(Op.DISABLE, cause=C.DEPARTED), Tally.DEPARTURES),

@@ -33,16 +33,17 @@ CAUSES = {  # the cause that a drift has unless a test says otherwise
     K.MISSING_ACCOUNT: C.DESERVED, K.DISABLED_ACCOUNT: C.DESERVED, K.MISSING_ENTITLEMENT: C.DESERVED,
     K.LINGERING_ACCOUNT: C.DEPARTED, K.SUSPENDED_PERSON: C.SUSPENDED, K.ABSENT_PERSON: C.ABSENT,
     K.STALE_LOGIN: C.SOURCE_CHANGED, K.STALE_PROFILE: C.SOURCE_CHANGED, K.EXCESS_ENTITLEMENT: C.UNDESERVED,
-    K.EXPIRED_ENTITLEMENT: C.EXPIRED, K.RETURNED_LEAVER: C.DEPARTED,
+    K.EXPIRED_ENTITLEMENT: C.EXPIRED, K.RETURNED_LEAVER: C.DEPARTED, K.WRONG_VALUE: C.DESERVED,
 }  # fmt: skip
 KEYED = (K.EXCESS_ENTITLEMENT, K.EXPIRED_ENTITLEMENT, K.MISSING_ENTITLEMENT)
+REGION, EMEA = Entitlement("attribute", "12"), Entitlement("attribute", "12", "EMEA")
 
 
 def drift(kind: DriftKind, what: Entitlement | None = None, *, of: str = "7", cause: Cause | None = None) -> Drift:
     """About account `of`, which is person p<of>'s."""
     who = "" if kind is K.MISSING_ACCOUNT else of
     field = {K.STALE_LOGIN: "login", K.STALE_PROFILE: "name"}.get(kind, "")
-    entitlement = what or (ANALYST if kind in KEYED else None)
+    entitlement = what or (ANALYST if kind in KEYED else REGION if kind is K.WRONG_VALUE else None)
     return Drift(kind, "looker", cause or CAUSES[kind], f"p{of}", who, entitlement, field, "old", "new")
 
 
@@ -66,7 +67,7 @@ OPERATIONS = {
     K.MISSING_ACCOUNT: Op.CREATE, K.DISABLED_ACCOUNT: Op.ENABLE, K.LINGERING_ACCOUNT: Op.DISABLE,
     K.SUSPENDED_PERSON: Op.DISABLE, K.ABSENT_PERSON: Op.DISABLE, K.STALE_LOGIN: Op.UPDATE, K.STALE_PROFILE: Op.UPDATE,
     K.EXCESS_ENTITLEMENT: Op.REVOKE, K.EXPIRED_ENTITLEMENT: Op.REVOKE, K.MISSING_ENTITLEMENT: Op.GRANT,
-    K.RETURNED_LEAVER: Op.DISABLE,
+    K.RETURNED_LEAVER: Op.DISABLE, K.WRONG_VALUE: Op.REPLACE,
 }  # fmt: skip
 
 
@@ -87,8 +88,8 @@ def test_what_is_urgent_stands_first() -> None:
     assert make_plan([calm, urgent], means()).standing == (urgent, calm)
 
 
-def test_only_revokes_and_lock_outs_count_as_taking() -> None:
-    assert {Op.REVOKE, Op.DISABLE} == TAKING
+def test_only_revokes_replacements_and_lock_outs_count_as_taking() -> None:
+    assert {Op.REVOKE, Op.REPLACE, Op.DISABLE} == TAKING
 
 
 # --- gates -----------------------------------------------------------------------------------------------------------
@@ -135,6 +136,27 @@ GATES: Mapping[str, tuple[Drift, Means, Gate]] = {
     ),
     "a revoke from somebody who was held as departed": (
         drift(K.EXCESS_ENTITLEMENT), replace(means(), reviewed={"p7"}), Gate.AUTO,
+    ),
+    "a missing value of an attribute": (drift(K.MISSING_ENTITLEMENT, REGION), means(), Gate.AUTO),
+    "another value of an attribute": (drift(K.WRONG_VALUE), means(), Gate.AUTO),
+    "another value of an attribute where grants are manual": (
+        drift(K.WRONG_VALUE), means(gates=GateTable({**dict.fromkeys(Operation, Gate.AUTO), Op.GRANT: Gate.MANUAL})),
+        Gate.MANUAL,
+    ),
+    "another value of an attribute where revokes are manual": (
+        drift(K.WRONG_VALUE), means(gates=GateTable({**dict.fromkeys(Operation, Gate.AUTO), Op.REVOKE: Gate.MANUAL})),
+        Gate.MANUAL,
+    ),
+    "another value of an attribute that the settings declare privileged": (
+        drift(K.WRONG_VALUE), replace(means(), declared_privileged=frozenset({REGION.key})), Gate.REVIEW,
+    ),
+    "an account to be made with such an attribute": (
+        drift(K.MISSING_ACCOUNT),
+        replace(means(created=(EMEA,)), declared_privileged=frozenset({REGION.key})), Gate.REVIEW,
+    ),
+    "the end of a filter": (drift(K.EXCESS_ENTITLEMENT, REGION), means(), Gate.REVIEW),
+    "the end of a departed person's filter": (
+        drift(K.EXCESS_ENTITLEMENT, REGION, cause=C.DEPARTED), means(), Gate.AUTO,
     ),
     "a departed person's privileged role": (
         drift(K.EXCESS_ENTITLEMENT, ADMIN, cause=C.DEPARTED), means(gates=CAREFUL), Gate.AUTO,
@@ -210,7 +232,7 @@ def test_what_one_account_needs_in_a_phase_is_done_together(drifts: list[Drift])
 
 @given(many_drifts())
 def test_an_account_loses_before_it_gains_and_is_unlocked_before_it_is_given_anything(drifts: list[Drift]) -> None:
-    in_order = [Op.DISABLE, Op.REVOKE, Op.CREATE, Op.ENABLE, Op.GRANT]
+    in_order = [Op.DISABLE, Op.REVOKE, Op.REPLACE, Op.CREATE, Op.ENABLE, Op.GRANT]
     by_account: dict[str, list[Operation]] = {}
     for one in planned(drifts):
         by_account.setdefault(one.subject, []).append(one.operation)
@@ -257,6 +279,18 @@ DIFFERENT = {
     "a name to be changed to another": (replace(drift(K.STALE_PROFILE), after="newer"), means(), "i"),
     "a name to be changed from another": (replace(drift(K.STALE_PROFILE), before="older"), means(), "i"),
     "another field to be changed": (replace(drift(K.STALE_PROFILE), field="email"), means(), "i"),
+    "a value to be set": (drift(K.MISSING_ENTITLEMENT, REGION), means(), "i"),
+    "another value to be set": (replace(drift(K.MISSING_ENTITLEMENT, REGION), after="newer"), means(), "i"),
+    "a value to be replaced": (drift(K.WRONG_VALUE), means(), "i"),
+    "a value to be replaced by another": (replace(drift(K.WRONG_VALUE), after="newer"), means(), "i"),
+    "another value to be replaced": (replace(drift(K.WRONG_VALUE), before="older"), means(), "i"),
+    "a value to be unset": (drift(K.EXCESS_ENTITLEMENT, REGION), means(), "i"),
+    "an account to be made with a value": (drift(K.MISSING_ACCOUNT), means(created=(EMEA,)), "i"),
+    "an account to be made with another value": (
+        drift(K.MISSING_ACCOUNT),
+        means(created=(replace(EMEA, scope="AMER"),)),
+        "i",
+    ),
     "a lock-out": (drift(K.SUSPENDED_PERSON), means(), "i"),
     "an unlocking": (drift(K.DISABLED_ACCOUNT), means(), "i"),
 }
@@ -298,3 +332,18 @@ def test_a_changes_before_and_after_hold_no_name() -> None:
     made = change(replace(drift(K.STALE_PROFILE), before="Ana Ruiz", after="Ana Sundaram"))
     assert not {"Ana", "Ruiz", "Sundaram"} & {*made.before.split(), *made.after.split()}
     assert made.before != made.after
+
+
+def test_nor_does_it_hold_a_value_of_an_attribute() -> None:
+    told = [
+        change(drift(K.MISSING_ACCOUNT), means(created=(EMEA,))),
+        *(change(replace(drift(kind, REGION), before="AMER", after="EMEA")) for kind in (*KEYED, K.WRONG_VALUE)),
+    ]
+    assert not [one for one in told if "EMEA" in one.before + one.after or "AMER" in one.before + one.after]
+
+
+def test_filters_are_set_before_an_account_is_unlocked_or_given_anything() -> None:
+    drifts = [drift(K.MISSING_ENTITLEMENT), drift(K.DISABLED_ACCOUNT), drift(K.MISSING_ENTITLEMENT, REGION)]
+    assert [c.drift.entitlement for c in planned([replace(d, account_id="1") for d in drifts])] == [
+        REGION, None, ANALYST,
+    ]  # fmt: skip

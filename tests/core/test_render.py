@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.core.drift import Cause, Drift, DriftKind
-from worker.core.identity import Entitlement
+from worker.core.identity import Catalogue, CatalogueItem, Entitlement
 from worker.core.plan import CURES
 from worker.core.render import (
     age,
@@ -27,16 +27,13 @@ from worker.core.render import (
 
 K, C = DriftKind, Cause
 ANA = "Ana Ruiz <ana@acme.example>"
-ROLE = Entitlement("role", "5")
+ROLE, REGION = Entitlement("role", "5"), Entitlement("attribute", "12")
+label = Catalogue((CatalogueItem("role", "5", "Developer"), CatalogueItem("attribute", "12", "region"))).label
 
 
-def label(entitlement: Entitlement) -> str:
-    return f"{entitlement.kind} Developer"
-
-
-def drift(kind: DriftKind, cause: Cause, **more: object) -> Drift:
+def drift(kind: DriftKind, cause: Cause, entitlement: Entitlement | None = None, **more: object) -> Drift:
     what = ROLE if kind.value.endswith(("entitlement", "until")) else None
-    return Drift(kind, "looker", cause, "p", "7", what, **more)  # type: ignore[arg-type]
+    return Drift(kind, "looker", cause, "p", "7", entitlement or what, **more)  # type: ignore[arg-type]
 
 
 ONE, TWO = ("developers",), ("developers", "web team")
@@ -101,6 +98,21 @@ SENTENCES = {
         f"grant role Developer to {ANA} in looker, because rule developers gives it",
         f"{ANA} lacks role Developer in looker",
     ),
+    drift(K.MISSING_ENTITLEMENT, C.DESERVED, entitlement=REGION, after="EMEA", rules=ONE): (
+        f"grant attribute region = EMEA to {ANA} in looker, because rule developers gives it",
+        f"{ANA} lacks attribute region = EMEA in looker",
+    ),
+    drift(K.WRONG_VALUE, C.DESERVED, entitlement=REGION, before="AMER", after="EMEA", rules=ONE): (
+        f"set attribute region = EMEA for {ANA} in looker instead of AMER, because rule developers gives it",
+        f"{ANA} holds attribute region = AMER in looker, not EMEA",
+    ),
+    drift(K.EXCESS_ENTITLEMENT, C.UNDESERVED, entitlement=REGION, before="AMER", detail="it then has nothing at all"): (
+        f"revoke attribute region = AMER from {ANA} in looker, because no rule gives it (it then has nothing at all)",
+        f"{ANA} holds attribute region = AMER in looker",
+    ),
+    drift(K.HELD_VALUE, C.NOT_EVALUABLE, entitlement=REGION, field="attribute region", detail="they have no region"): (
+        "", f"attribute region of {ANA} in looker is held, neither given nor taken: they have no region",
+    ),
     drift(K.ORPHAN, C.UNKNOWN_OWNER): ("", f"{ANA} in looker belongs to nobody we know"),
     drift(K.DISPUTED, C.AMBIGUOUS_OWNER, detail="two accounts"): (
         "", f"{ANA} in looker may not be who it seems: two accounts",
@@ -109,6 +121,13 @@ SENTENCES = {
         "", "rule web team cannot be evaluated: its group is gone",
     ),
     drift(K.HELD_PERSON, C.NOT_EVALUABLE, detail="unknown status"): ("", f"{ANA} is on hold in looker: unknown status"),
+    drift(K.DISPUTED_PERSON, C.AMBIGUOUS_OWNER, field="email", detail="Ana: only their email is the same"): (
+        "", f"{ANA} may be the same person as Ana: only their email is the same",
+    ),
+    drift(K.SOURCES_DISAGREE, C.DISAGREEMENT, detail="okta says active, entra says departed"): (
+        "",
+        f"{ANA} has an account in looker, and the sources do not agree: okta says active, entra says departed",
+    ),
 }  # fmt: skip
 
 

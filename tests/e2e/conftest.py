@@ -12,6 +12,8 @@ import pytest
 from tests.conftest import Database, dsn
 from tests.e2e.nursery import Nursery, nursery
 
+pytest.register_assert_rewrite("tests.e2e.breaking")
+
 Copy = Callable[[Database], AbstractContextManager[Database]]
 
 

@@ -15,7 +15,7 @@ from worker.errors import TrueupError
 from worker.flows import jobs, leaving, links, offboarding, passes, receipts
 from worker.flows.offboarding import Asked
 from worker.flows.site import Site
-from worker.store import offboardings, people
+from worker.store import marks, offboardings, people
 from worker.store.tables import OffboardingRow, PersonRow
 
 LONG = 60  # nudges: a straight line needs three
@@ -56,7 +56,7 @@ def rows(site: Site, login: str) -> list[OffboardingRow]:
 
 def mark(site: Site, login: str) -> PersonRow:
     with site.begin() as session:
-        return people.row_of(session, links.find_person(session, login).person_id)
+        return marks.row_of(session, links.find_person(session, login).person_id)
 
 
 def finish(rig: Rig, site: Site, patience: float = 3600) -> list[str]:

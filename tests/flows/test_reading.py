@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import _base as futures
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +27,7 @@ from worker.flows.reading import begin, close, read, work
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Whole
 from worker.store import mirror, parts
+from worker.store.tables.read import STAGING
 
 CONNECTORS = ["okta", "looker", "teamcity"]
 
@@ -172,10 +176,17 @@ def test_of_many_who_begin_a_read_at_once_one_does(site: Site) -> None:
     assert said.count("Another Trueup is reading looker just now; wait for it, then run this again.") == 5
 
 
+def _main_thread_waits_for_parts() -> bool:
+    frames = traceback.extract_stack(sys._current_frames()[threading.main_thread().ident or 0])
+    return any(frame.name == "wait" and frame.filename == futures.__file__ for frame in frames)
+
+
 def test_ctrl_c_ends_every_thread_of_a_read_before_its_next_call(rig: Rig, site: Site) -> None:
     counts: list[int] = []
 
     def interrupted(connector: Any, part: Part) -> Piece:
+        while not _main_thread_waits_for_parts():
+            time.sleep(0.01)  # or Ctrl-C would meet it while it starts this very thread
         counts.append(calls(rig, "okta"))
         os.kill(os.getpid(), signal.SIGINT)
         assert site.stopped.wait(20)
@@ -256,21 +267,25 @@ def test_a_part_that_is_done_twice_is_staged_once_and_the_late_worker_writes_not
 ) -> None:
     expected = read(site, name).counts
     snapshot = begin(site, name)
+    before: list[int] = []
+
+    def staged_rows() -> int:
+        with site.begin() as session:
+            return sum(session.scalars(text(f"SELECT count(*) FROM staged_{table}")).one() for table in STAGING)
 
     def slowly(connector: Any, part: Part) -> Piece:
         """Meanwhile somebody else has taken the part over, and done it with all that follows."""
         piece: Piece = connector.read(part)
         expire(site)
         work(other, snapshot, without_end)
+        before.append(staged_rows())
         return piece
 
     assert work(with_connector(site, name, read=slowly), snapshot, without_end)
+    rows = staged_rows()
+    assert before == [rows]
     with site.begin() as session:
         done = parts.done(session, snapshot)
-        rows = sum(
-            session.scalars(text(f"SELECT count(*) FROM staged_{table}")).one()
-            for table in ("identity", "source_group", "membership", "account", "holding", "catalogue_item", "trait")
-        )
         counted = session.scalars(text("SELECT counts FROM snapshot WHERE id = :id"), {"id": snapshot}).one()
     assert counted["staged"] == rows
     assert len({(part.kind, str(part.args)) for part, _ in done}) == len(done)

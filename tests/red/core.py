@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.red import filters, joining
 from tests.red.mutant import Mutant
 
 _CORRELATION, _DRIFT, _PLAN = "core/correlation.py", "core/drift.py", "core/plan.py"
@@ -46,11 +47,24 @@ CORRELATION = (
            "return Tie(account.id, people[0], key=key)",
            f"{_ASKED}[only its untrusted e-mail matches]"),
     Mutant("a dispute about a leaver is urgent", _CORRELATION,
-           "urgent = any(known_people[c].departed for c in candidates)", "urgent = False",
+           "urgent = account.id in leavers or any(known_people[c].departed for c in candidates)", "urgent = False",
            f"{_ASKED}[one of the people it may be has departed]"),
     Mutant("whoever is in a dispute is disputed", _CORRELATION,
-           "frozenset(person for dispute in disputes for person in dispute.person_ids)", "frozenset()",
+           "frozenset(person for dispute in (*disputes, *taken) for person in dispute.person_ids)", "frozenset()",
            "core/test_correlation.py::test_a_person_whose_linked_account_is_gone_is_disputed_like_anybody_else"),
+    Mutant("a guest is nobody's rival", _CORRELATION,
+           "tuple(p for p in found if not self._known_people[p].guest) or found", "found",
+           "core/test_correlation.py::test_a_guest_with_somebodys_address_is_nobodys_rival"),
+    Mutant("a guest's first link is a human's", _CORRELATION,
+           "if all(self._known_people[c].guest for c in candidates):", "if False:",
+           f"{_ASKED}[only a guest has its login]"),
+    Mutant("whose name is taken gets no account beside it", _CORRELATION,
+           "for dispute in (*disputes, *taken) for", "for dispute in disputes for",
+           "core/test_correlation.py::test_the_name_of_an_account_that_is_somebody_elses_holds_back"
+           "[whoever was given a leaver's name]"),
+    Mutant("a leaver's account goes to nobody else when the leaver is forgotten", _CORRELATION,
+           "if isinstance(verdict, Tie) and account.id in leavers and", "if False and",
+           "core/test_correlation.py::test_an_account_that_may_be_a_leavers_is_nobodys_because_the_leaver_is_forgotten"),
     Mutant("blanks match nothing", _CORRELATION, ' - {""}', "", f"{_SPELT}[blanks against blanks]"),
 )  # fmt: skip
 
@@ -77,7 +91,7 @@ DRIFT = (
            f"{_WHO}[active at the source, marked as departed here, no account]"),
     Mutant("a disputed person gets no other account", _DRIFT, " and not disputed:", ":",
            f"{_WHO}[active, has no account, but perhaps one in dispute]"),
-    Mutant("nobody gets an account without a login", _DRIFT, "deserts.given and deserts.login", "deserts.given",
+    Mutant("nobody gets an account without a login", _DRIFT, "deserts.access and deserts.login", "deserts.access",
            f"{_WHO}[active, has no account and no login to give it]"),
     Mutant("a bystander's account is not closed", _DRIFT, "a is not None and a.id not in terrain.bystanders",
            "a is not None", f"{_WHO}[suspended, their account is never touched]"),
@@ -89,9 +103,9 @@ DRIFT = (
     Mutant("nor is a second one", _DRIFT,
            "if account.id not in terrain.bystanders and not person.unsure:", "if not person.unsure:",
            f"{_WHO}[active, their second account is never touched]"),
-    Mutant("what is frozen is not taken", _DRIFT, "or entitlement in deserts.frozen ", "",
+    Mutant("what is frozen is not taken", _DRIFT, "or what in deserts.frozen ", "",
            f"{_WHO}[active, too much but a rule that cannot be evaluated names it]"),
-    Mutant("what is not governed is not taken", _DRIFT, " or entitlement not in terrain.governed:", ":",
+    Mutant("what is not governed is not taken", _DRIFT, " or what not in terrain.governed:", ":",
            f"{_WHO}[active, holds what the policy never named]"),
     Mutant("what no API can revoke is no finding", _DRIFT,
            "if item is None or not item.closed:  #", "if True:  #",
@@ -108,7 +122,7 @@ PLAN = (
            f"{_GATE}[the grant of a privileged role]"),
     Mutant("a privileged scope makes a role so", "core/identity.py", " or (scope and scope.privileged)", "",
            f"{_GATE}[an ordinary role in a privileged scope]"),
-    Mutant("settings can call things privileged", _PLAN, "key in means.declared_privileged or ", "",
+    Mutant("settings can call things privileged", _PLAN, "one.key in means.declared_privileged or ", "",
            f"{_GATE}[a role that the settings declare privileged]"),
     Mutant("unlocking gives what the account holds", _PLAN, "if operation is Operation.ENABLE:", "if False:",
            f"{_GATE}[an account to be unlocked that holds a privileged role]"),
@@ -128,7 +142,7 @@ PLAN = (
            "core/test_plan.py::test_what_the_connector_leaves_to_hands_is_manual_and_says_how"),
     Mutant("a plan has an order", _PLAN, "tuple(sorted(changes, key=order))", "tuple(changes)",
            "core/test_plan.py::test_lock_outs_come_first_then_renames_then_the_rest"),
-    Mutant("an account loses before it gains", _PLAN, "tuple(Operation).index(change.operation)", "0",
+    Mutant("an account loses before it gains", _PLAN, "tuple(Operation).index(operation)", "0",
            "core/test_plan.py::test_an_account_loses_before_it_gains_and_is_unlocked_before_it_is_given_anything"),
     *(
         Mutant(f"a fingerprint holds the {name}", _PLAN, f"parts = [instance, self.subject, {rest}", f"parts = [{left}",
@@ -184,7 +198,9 @@ GUARDRAILS = (
     Mutant("two administrators do not go at once", _GUARDRAILS,
            "if not endangered or set(facts.administrators) - endangered:", "if len(endangered) != 1:",
            f"{_GUARD}_two_administrators_are_not_both_unseated_in_one_run"),
-    Mutant("a disabled account is given nothing", _GUARDRAILS, "return _after_enabling(", "return (",
+    Mutant("a disabled account is given nothing", _GUARDRAILS,
+           "_after_enabling(_spare_last_administrator(limited, facts))",
+           "_spare_last_administrator(limited, facts)",
            f"{_GUARD}_a_disabled_account_is_given_nothing_before_it_may_be_unlocked[review]"),
     Mutant("an approval uses up no limit", _GUARDRAILS,
            "if j.state is State.OPEN and not _approved(j.change, facts)]", "if j.state is State.OPEN]",
@@ -202,10 +218,10 @@ RENDER = (
            f"{_TEXT}_a_text[with new lines and tabs]"),
     Mutant("a text is cut", _RENDER, "for c in flat[:limit]", "for c in flat",
            f"{_TEXT}_a_long_text_is_cut_and_says_so"),
-    Mutant("a vendor's name is quoted", _RENDER, "quoted(label(drift.entitlement), 160)", "label(drift.entitlement)",
-           f"{_TEXT}_nobodys_text_spoils_a_sentence"),
+    Mutant("a vendor's name is quoted", _RENDER, "if one.kind == ATTRIBUTE else one), 160)",
+           "if one.kind == ATTRIBUTE else one), 160) and label(one)", f"{_TEXT}_nobodys_text_spoils_a_sentence"),
     Mutant("a formula becomes text", _RENDER, 'return _FORMULA.sub(r"\\1\'\\2", text)', "return text",
            f"{_TEXT}_a_formula_becomes_text"),
 )  # fmt: skip
 
-MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER)
+MUTANTS = (*CORRELATION, *DRIFT, *PLAN, *GUARDRAILS, *RENDER, *filters.CORE, *joining.CORE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.red import filters, joining
 from tests.red.mutant import Mutant
 
 _APPLY, _EFFECTS, _GUARDS = "flows/apply.py", "flows/effects.py", "flows/guards.py"
@@ -39,7 +40,7 @@ MUTANTS = (
            "store/test_parts.py::test_what_is_handed_back_is_free_at_once_and_counts_only_with_a_failure"),
     Mutant("rows that the database lost are missed", "store/staging.py", "if staged != expected:", "if False:",
            "store/test_mirror.py::test_staged_rows_that_the_database_lost_are_missed"),
-    Mutant("who was not read loses nothing", "flows/crowd.py", "if unread:", "if False:",
+    Mutant("who was not read loses nothing", "flows/crowd.py", "if person.id in frozen:", "if False:",
            f"{_TEST}_who_could_not_be_read_loses_nothing"),
     Mutant("an unread target is not planned for", "flows/passes.py", "if name not in unread:", "if True:",
            f"{_TEST}_a_target_that_could_not_be_read_is_not_changed_and_holds_up_no_other"),
@@ -89,7 +90,7 @@ MUTANTS = (
            "if found is None or (found.owner, found.fence) != (held.owner, held.fence):", "if found is None:",
            f"{_TEST}_who_wakes_up_to_find_somebody_else_at_work_leaves_even_the_step_that_was_made_to_them"),
     Mutant("who wakes up too late records no outcome", _EFFECTS,
-           "        leases.still_ours(session, self._held)\n        _record_outcome(", "        _record_outcome(",
+           "        leases.still_ours(session, self._held)\n        record_outcome(", "        record_outcome(",
            f"{_TEST}_who_wakes_up_to_find_somebody_else_at_work_leaves_even_the_step_that_was_made_to_them"),
     Mutant("who wakes up too late ends no change", _EFFECTS, "        except Lost:\n            raise\n", "",
            f"{_TEST}_whose_claim_ran_out_while_nobody_wanted_it_writes_down_what_was_made_and_leaves_the_rest"),
@@ -112,6 +113,18 @@ MUTANTS = (
     Mutant("leavers wait for no window", _EFFECTS, "return change.cause == Cause.DEPARTED.name and",
            "return False and",
            "flows/test_windows.py::test_outside_its_window_a_target_waits_and_says_so_while_leavers_and_other_targets_do_not"),
+    Mutant("a lost nesting counts as the people it held", "flows/certificate.py",
+           '"inherited": limits.memberships,', "",
+           "flows/test_nesting.py::test_a_nesting_that_is_lost_is_noticed_though_it_is_one_row"),
+    Mutant("whoever is in a group is in those that it is in", "store/mirror.py",
+           "(group_id, *sorted(self._above.get(group_id, ())))", "(group_id,)",
+           "store/test_people.py::test_whoever_is_in_a_group_is_in_those_that_it_is_in"),
+    Mutant("what holds an unread group has a problem", "store/mirror.py", "if group.id in blamed else group",
+           "if False else group",
+           "store/test_mirror.py::test_what_holds_a_group_that_could_not_be_read_has_a_problem_too"),
+    Mutant("a group in many groups is read once", "store/parts.py",
+           " AND known.args = one -> 'args')", " AND false)",
+           "store/test_parts.py::test_a_part_that_the_read_has_already_is_not_added_again"),
     Mutant("a pause stops every call", "flows/site.py", "if pause is not None:", "if False:",
            f"{_TEST}_a_pause_in_the_middle_of_a_run_stops_it_before_the_next_call"),
     Mutant("a saved plan does nothing that came later", _APPLY, "if only is None or c.fingerprint in only", "if True",
@@ -167,4 +180,6 @@ MUTANTS = (
     Mutant("no plan from a read that changes have outdated", "flows/jobs.py",
            "return current is not None and runs.changed_since(", "return False and runs.changed_since(",
            "flows/test_jobs.py::test_no_plan_is_made_from_a_read_that_changes_have_outdated"),
+    *filters.FLOWS,
+    *joining.FLOWS,
 )  # fmt: skip

@@ -5,27 +5,28 @@ from __future__ import annotations
 from tests.red.mutant import Mutant
 
 _OFF, _HOLDS, _LOCK = "flows/offboarding.py", "flows/holds.py", "flows/lockout.py"
-_LOOK, _REMOVALS, _PEOPLE, _CORE = "flows/deeplook.py", "flows/removals.py", "store/people.py", "core/receipt.py"
+_LOOK, _REMOVALS, _MARKS, _CORE = "flows/deeplook.py", "flows/removals.py", "store/marks.py", "core/receipt.py"
 _TEST, _LAW = "flows/test_offboarding.py::test", "core/test_receipt.py::test"
 
 MUTANTS = (
     Mutant("the mark comes before anything", _OFF,
-           "people.mark_departed(session, person_id, people.ASKED if waits else cause, now)", "pass",
+           "marks.mark_departed(session, person_id, marks.ASKED if waits else cause, now)", "pass",
            f"{_TEST}_nothing_is_touched_before_the_mark_is_committed"),
     Mutant("nothing is given after the mark", "flows/effects.py",
            "if giving and self._person_id and people.departure_marked(session, self._person_id):", "if False:",
            f"{_TEST}_a_run_that_was_planned_before_gives_nothing_after_the_mark"),
-    Mutant("an old read lifts no mark", _PEOPLE,
-           "  AND person.departure_marked_at + CAST(:lag AS interval) < CAST(:began AS timestamptz)\n", "",
+    Mutant("an old read lifts no mark", _MARKS,
+           " and all(row.fresh for row in deciding):", ":",
            f"{_TEST}_a_read_that_began_before_the_mark_does_not_lift_it_and_a_later_one_does"),
     Mutant("a human's hold survives every sync", "store/mirror.py",
-           "Standing.DEPARTED if forced else standing_of(said, authority)", "standing_of(said, authority)",
+           "Standing.DEPARTED if forced else told.standing", "told.standing",
            f"{_TEST}_a_forced_one_holds_for_ten_ticks_while_the_source_says_active"),
-    Mutant("a hold is lifted by no read", _PEOPLE, "i.standing = 'active' AND person.departure_cause = :cause",
-           "i.standing = 'active' AND person.departure_cause <> ''",
+    Mutant("a hold is lifted by no read", _MARKS, "if standing is Standing.ACTIVE and cause == BY_SOURCE and",
+           "if standing is Standing.ACTIVE and cause and",
            f"{_TEST}_a_forced_one_holds_for_ten_ticks_while_the_source_says_active"),
-    Mutant("the source's own word takes a hold over", _PEOPLE,
-           "taken_over = session.connection().execute(_TAKE_OVER, facts).all()", "taken_over = []",
+    Mutant("the source's own word takes a hold over", _MARKS,
+           "if standing is Standing.DEPARTED and cause != BY_SOURCE:",
+           "if standing is Standing.DEPARTED and not cause:",
            f"{_TEST}_a_hold_that_the_source_confirms_is_the_sources_from_then_on"),
     Mutant("after a hold gains are reviewed", "core/plan.py",
            "if operation in GIVING and drift.person_id in means.reviewed:", "if False:",
@@ -48,7 +49,7 @@ MUTANTS = (
     Mutant("another name does not make another human", "core/actors.py",
            "names = [found[\"said\"], found[\"login\"]] if found else [actor]", "names = [actor]",
            f"{_TEST}_beyond_the_days_limit_it_waits_marked_for_a_second_person_under_whatever_name_the_first_one_comes"),
-    Mutant("one human's word takes nothing while it waits", _OFF, "people.ASKED if waits else cause, now)",
+    Mutant("one human's word takes nothing while it waits", _OFF, "marks.ASKED if waits else cause, now)",
            "cause, now)", f"{_TEST}_a_forced_one_that_waits_for_a_second_person_takes_nothing_and_a_no_lifts_its_mark"),
     Mutant("without a baseline no leaver loses anything", _LOCK, "    if missing:\n        raise",
            "    if False:\n        raise",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.red import budget, core, flows, intake, leavers, targets
+from tests.red import budget, core, flows, intake, leavers, sources, targets
 from tests.red.mutant import Mutant
 
 ROOT = Path(__file__).parents[2]
@@ -28,14 +28,20 @@ GROUPS: dict[str, tuple[Mutant, ...]] = {
     "flows": flows.MUTANTS,
     "intake": intake.MUTANTS,
     "leavers": leavers.MUTANTS,
+    "sources": sources.MUTANTS,
     "targets": targets.MUTANTS,
 }
 SMALL = ("hypothesis", "pydantic", "yaml")
 LARGE = ("sqlmodel", "alembic.command", "httpx", "uvicorn", "starlette", "jsonschema_rs", "rfc8785", "looker_sdk")
 LIBRARIES = {
-    "budget": (*SMALL, *LARGE, "redis"), "core": SMALL, "flows": (*SMALL, *LARGE),
-    "intake": (*SMALL, *LARGE), "leavers": (*SMALL, *LARGE), "targets": (*SMALL, *LARGE),
-}  # fmt: skip
+    "budget": (*SMALL, *LARGE, "redis"),
+    "core": SMALL,
+    "flows": (*SMALL, *LARGE),
+    "intake": (*SMALL, *LARGE),
+    "leavers": (*SMALL, *LARGE),
+    "sources": (*SMALL, *LARGE, "msal"),
+    "targets": (*SMALL, *LARGE),
+}
 OPTIONS = ["-q", "--assert=plain", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={ROOT}", "-c/dev/null"]
 _TIMED = ("-p", "pytest_timeout", "--timeout=120")
 ALSO = {group: ("--noconftest",) if group == "core" else _TIMED for group in GROUPS}

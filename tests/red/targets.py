@@ -80,10 +80,10 @@ LOOKER = (
     Mutant("nobody's business is a line for a human", _STEPS, "    if claimed:\n", "    if False:\n",
            f"{_LEFT}_accounts_of_machines_and_of_the_vendor_are_for_humans[24]"),
     Mutant("doors shut before rights go", _STEPS,
-           "    made += [_shut(account, t) for kind in DEEP for t in _of(tasks, Operation.REVOKE, kind)]\n"
-           "    made += _roles(account, tasks)\n",
-           "    made += _roles(account, tasks)\n"
            "    made += [_shut(account, t) for kind in DEEP for t in _of(tasks, Operation.REVOKE, kind)]\n",
+           "    made += _roles(account, tasks)\n"
+           "    made += [_shut(account, t) for kind in DEEP for t in _of(tasks, Operation.REVOKE, kind)]\n"
+           "    tasks = [t for t in tasks if not t.entitlement or t.entitlement.kind != 'role']\n",
            f"{_LEFT}_the_doors_are_shut_before_the_rights_go"),
     Mutant("what goes to its owner is not handed over by itself", _WORKS,
            "if any(same_address(own, address) for own in self.owner):", "if False:", f"{_NOT_BY_ITSELF}[its owner]"),

@@ -9,9 +9,10 @@ from datetime import date
 from typing import Any
 
 from tests.reading import drained, observed_pages
+from worker.core import nesting
 from worker.core.correlation import Correlation, Known, correlate
 from worker.core.drift import Deserts, DriftKind, Terrain, find_drift
-from worker.core.identity import Account, Catalogue, Person, SourceGroup, Standing, Trait
+from worker.core.identity import Account, Catalogue, Identity, Person, SourceGroup, Standing, Trait
 from worker.core.policy import attributes_asked, compile_policy, groups_asked
 from worker.ports import Target, Wanted
 from worker.settings import Loaded
@@ -23,7 +24,8 @@ Finding = tuple[str, DriftKind, str]
 
 def findings(loaded: Loaded, today: date) -> Iterator[Finding]:
     """Everything out of order, once for each change that it calls for; nobody has been linked to anything yet."""
-    people, groups = _read(loaded)
+    found = [_read(loaded, name) for name in loaded.sources]
+    people, groups = _joined(found), {name: one.groups for name, one in zip(loaded.sources, found, strict=True)}
     for name, settings in loaded.targets.items():
         target = importlib.import_module(f"worker.targets.{name}").connect(name, settings)
         try:
@@ -37,7 +39,7 @@ class _Judgement:
     loaded: Loaded
     target: Target
     people: Mapping[str, Person]
-    groups: Sequence[SourceGroup]
+    groups: Mapping[str, Sequence[SourceGroup]]
 
     def findings(self, today: date) -> Iterator[Finding]:
         name = self.target.name
@@ -46,7 +48,7 @@ class _Judgement:
         bystanders = {
             a.id for a in accounts.values() if a.traits & NOBODYS or protected.covers_account(name, a)
         }  # fmt: skip
-        policy = compile_policy(self.loaded.rules, {"okta": self.groups}, {name: catalogue})
+        policy = compile_policy(self.loaded.rules, self.groups, {name: catalogue})
         assert policy.suspended == ()
         found = self._correlated(accounts, catalogue)
         owned = {tie.person_id: accounts[tie.account_id] for tie in found.new_ties}
@@ -57,7 +59,7 @@ class _Judgement:
             disputed = person.id in found.disputed_people
             for drift in find_drift(person, owned.get(person.id), (), deserts, terrain, disputed=disputed):
                 yield name, drift.kind, person.identities[0].login
-        for dispute in found.disputes:
+        for dispute in (*found.disputes, *found.taken):
             for one in dispute.person_ids:
                 yield name, DriftKind.DISPUTED, self.people[one].identities[0].login
         for orphan in set(found.orphans) - bystanders:
@@ -70,6 +72,7 @@ class _Judgement:
                 p.id,
                 {"login": self.target.login(p), "email": p.text("email"), "name": p.text("displayName")},
                 departed=p.standing is Standing.DEPARTED,
+                guest=all(i.guest for i in p.identities),
             )
             for p in self.people.values()
         ]
@@ -85,19 +88,51 @@ class _Judgement:
         return correlate(people, known, (), keys.trust, keys.propose)
 
 
-def _read(loaded: Loaded) -> tuple[dict[str, Person], list[SourceGroup]]:
-    people: dict[str, Person] = {}
-    groups: list[SourceGroup] = []
-    memberships: dict[str, set[tuple[str, str]]] = {}
-    source = importlib.import_module("worker.sources.okta").connect("okta", loaded.sources["okta"])
-    for page in drained(source, Wanted(groups_asked(loaded.rules)["okta"], attributes_asked(loaded.rules))):
-        assert all(check.passed for check in page.checks)
-        groups += page.groups
-        people |= {i.id: Person(i.id, i.standing, (i,)) for i in page.identities}
-        for group, member in page.memberships:
-            memberships.setdefault(member, set()).add(("okta", group))
+@dataclass(frozen=True)
+class _Read:
+    """One source: its people by id, with the ids of the groups that each is in on whatever way."""
+
+    identities: Mapping[str, Identity]
+    groups: Sequence[SourceGroup]
+    memberships: Mapping[str, set[tuple[str, str]]]
+
+
+def _read(loaded: Loaded, name: str) -> _Read:
+    identities: dict[str, Identity] = {}
+    groups: dict[str, SourceGroup] = {}
+    direct: list[tuple[str, str]] = []
+    nestings: list[tuple[str, str]] = []
+    source = importlib.import_module(f"worker.sources.{name}").connect(name, loaded.sources[name])
+    for page in drained(source, Wanted(groups_asked(loaded.rules)[name], attributes_asked(loaded.rules))):
+        assert [check for check in page.checks if not check.passed] == []
+        groups |= {g.id: g for g in page.groups}
+        identities |= {i.id: i for i in page.identities}
+        direct += page.memberships
+        nestings += page.nestings
     source.close()
-    return {id: replace(p, groups=frozenset(memberships.get(id, ()))) for id, p in people.items()}, groups
+    higher = nesting.above(nestings)
+    memberships: dict[str, set[tuple[str, str]]] = {}
+    for group, member in direct:
+        memberships.setdefault(member, set()).update((name, one) for one in (group, *higher.get(group, ())))
+    return _Read(identities, [*groups.values()], memberships)
+
+
+def _joined(found: Sequence[_Read]) -> dict[str, Person]:
+    """Who has the same employee number at two sources is one; of what they say, the first one's counts."""
+    people: dict[str, Person] = {}
+    by_number: dict[str, str] = {}
+    for read in found:
+        for id, identity in read.identities.items():
+            number = str(identity.attributes.get("employeeNumber", id))
+            known = people.get(by_number.get(number, ""))
+            groups = frozenset(read.memberships.get(id, ()))
+            if known is None or known.identities[0].source == identity.source:
+                people[id] = Person(id, identity.standing, (identity,), groups)
+                by_number[number] = id
+            else:
+                both = (*known.identities, identity)
+                people[known.id] = replace(known, identities=both, groups=known.groups | groups)
+    return people
 
 
 def observed(target: Any) -> tuple[dict[str, Account], Catalogue]:

@@ -11,7 +11,7 @@ import pytest
 
 from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
 from worker.sandbox.looker import LookerSandbox
-from worker.sandbox.looker.instance import VendorError
+from worker.sandbox.looker.instance import Attribute, VendorError
 from worker.sandbox.seed import company as acme
 
 ANN, BOB, ROOT = "20", "21", "22"
@@ -381,3 +381,75 @@ def test_twenty_thousand_users_are_read_in_seconds() -> None:
         browser.http.close()
     assert len(set(seen)) == len(seen) == 20_001
     assert took < 10
+
+
+# --- user attributes
+
+
+def test_a_value_is_the_users_then_the_first_groups_then_the_default(sandbox: LookerSandbox, admin: Browser) -> None:
+    id = sandbox.add_attribute("region", default="NONE")
+    sandbox.add_to_group(ANN, "Outer")
+    asked = {"user_attribute_ids": id, "all_values": "true"}
+
+    def path() -> list[tuple[str, str, int | None]]:
+        rows = admin(f"GET /users/{ANN}/attribute_values", **asked).json()
+        return [(row["source"], row["value"], row["rank"]) for row in rows]
+
+    assert path() == [("default", "NONE", None)]
+    given = [{"group_id": "11", "value": "inner", "rank": 2}, {"group_id": "10", "value": "outer", "rank": 1}]
+    assert admin(f"POST /user_attributes/{id}/group_values", given).status_code == 200
+    assert path() == [("group", "outer", 1), ("group", "inner", 2), ("default", "NONE", None)]
+    assert admin(f"PATCH /users/{ANN}/attribute_values/{id}", {"value": "own"}).json()["source"] == "user"
+    assert path()[0] == ("user", "own", None)
+    assert len(admin(f"GET /users/{ANN}/attribute_values", user_attribute_ids=id).json()) == 1
+    assert admin(f"DELETE /users/{ANN}/attribute_values/{id}").status_code == 204
+    assert admin(f"DELETE /users/{ANN}/attribute_values/{id}").status_code == 404
+    assert admin(f"DELETE /groups/10/attribute_values/{id}").status_code == 204
+    assert path() == [("group", "inner", 1), ("default", "NONE", None)]
+    assert sandbox.value(ANN, "region") == "inner"
+
+
+def test_what_has_no_value_is_shown_only_on_request(sandbox: LookerSandbox, admin: Browser) -> None:
+    id = sandbox.add_attribute("region")
+    assert admin(f"GET /users/{ANN}/attribute_values", user_attribute_ids=id).json() == []
+    (row,) = admin(f"GET /users/{ANN}/attribute_values", user_attribute_ids=id, include_unset="true").json()
+    assert (row["value"], row["source"], row["user_attribute_id"]) == (None, None, id)
+
+
+def test_the_values_of_a_hidden_attribute_come_blank(sandbox: LookerSandbox, admin: Browser) -> None:
+    id = sandbox.add_attribute("secret", hidden=True, default="hush")
+    sandbox.set_value(ANN, "secret", "hush")
+    sandbox.set_group_values("secret", Outer="hush")
+    for call in (f"/users/{ANN}/attribute_values", f"/user_attributes/{id}/group_values", f"/user_attributes/{id}"):
+        assert "hush" not in admin(f"GET {call}").text
+    (row,) = admin(f"GET /users/{ANN}/attribute_values", user_attribute_ids=id).json()
+    assert (row["value"], row["value_is_hidden"]) == ("", True)
+
+
+REFUSED_OF_ATTRIBUTES: dict[str, tuple[str, dict[str, Any], int]] = {
+    "a name that there is": ("POST /user_attributes", {"name": "locale", "label": "L", "type": "string"}, 422),
+    "a label that there is": ("POST /user_attributes", {"name": "l", "label": "Locale", "type": "string"}, 422),
+    "a type that there is not": ("POST /user_attributes", {"name": "l", "label": "L", "type": "colour"}, 422),
+    "a value of another type": (f"PATCH /users/{ANN}/attribute_values/7", {"value": "seven"}, 422),
+    "a value of an attribute that is not there": (f"PATCH /users/{ANN}/attribute_values/99", {"value": "x"}, 404),
+    "a value of a system attribute": (f"PATCH /users/{ANN}/attribute_values/1", {"value": "de"}, 403),
+    "a group that is not there": ("PATCH /groups/99/attribute_values/7", {"value": "7"}, 404),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED_OF_ATTRIBUTES)
+def test_an_attribute_refuses(sandbox: LookerSandbox, admin: Browser, what: str) -> None:
+    call, body, status = REFUSED_OF_ATTRIBUTES[what]
+    sandbox.instance.attributes["7"] = Attribute("7", "level", "Level", "number")
+    assert admin(call, body).status_code == status
+    assert sandbox.state()["users"][ANN]["attributes"] == {}
+
+
+def test_a_system_attribute_is_not_deleted_and_another_one_takes_its_values_along(
+    sandbox: LookerSandbox, admin: Browser
+) -> None:
+    made = admin("POST /user_attributes", {"name": "region", "label": "Region", "type": "string"}).json()
+    sandbox.set_value(ANN, "region", "EMEA")
+    assert admin("DELETE /user_attributes/1").status_code == 400
+    assert admin(f"DELETE /user_attributes/{made['id']}").status_code == 204
+    assert sandbox.state()["users"][ANN]["attributes"] == {}

@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from tests.store.test_mirror import ANA, NOW, ROLE, SEVEN, observed, pulled
-from worker.core.identity import Account, Standing
+from worker.core.identity import Account, Entitlement, Standing
 from worker.errors import Refused
 from worker.ports import SourcePage, TargetPage
 from worker.store import chain, tables
@@ -42,7 +42,7 @@ TABLES = sorted(tables.Snapshot.metadata.tables)
 def somebody(store: Store) -> Store:
     """Ana, with something in every table that can name a person, and all of it over: she has left."""
     pulled(store, SourcePage((ANA,), (), (("g1", "u1"),)))
-    observed(store, TargetPage((SEVEN,), (("7", ROLE),)))
+    observed(store, TargetPage((SEVEN,), (("7", ROLE), ("7", Entitlement("attribute", "12", "ana@region")))))
     with store.begin() as session:
         session.add(PersonRow(id=PERSON, created_at=NOW))
         session.flush()
@@ -112,9 +112,9 @@ def forgotten(store: Store) -> Forgotten:
 
 
 def test_nothing_names_a_forgotten_person_any_more(somebody: Store, rows: Rows) -> None:
-    expected = ["account", "change", "decision", "episode", "identity", "personal", "step", "waiver"]
+    expected = ["account", "change", "decision", "episode", "holding", "identity", "personal", "step", "waiver"]
     assert named_in(rows) == expected
-    assert forgotten(somebody) == Forgotten(values=1, rows=7, shown_by=())
+    assert forgotten(somebody) == Forgotten(values=1, rows=8, shown_by=())
     assert named_in(rows) == []
     with somebody.begin() as session:
         assert chain.verify(session).ok
@@ -170,4 +170,4 @@ def test_nobody_is_forgotten_while(somebody: Store, rows: Rows, why: str) -> Non
 def test_others_are_not_touched(somebody: Store, rows: Rows) -> None:
     with somebody.begin() as session:
         forget(session, str(uuid.uuid4()), "operator:eve", LATER)
-    assert len(named_in(rows)) == 8
+    assert len(named_in(rows)) == 9

@@ -157,6 +157,56 @@ def test_of_two_records_of_a_person_the_newer_counts_whatever_came_first(store: 
         assert identities(store) == [left, BO]
 
 
+def test_of_a_group_that_is_listed_and_then_read_the_reading_counts(store: Store) -> None:
+    listed, read = SourcePage(groups=(ODD,), stamps={"g2": "1"}), SourcePage(groups=(DATA,), stamps={"g1": "1"})
+    pulled(store, listed, read, SourcePage(groups=(replace(ODD, problem=""),), stamps={"g2": "2"}))
+    with store.begin() as session:
+        assert mirror.source_groups(session, "okta") == [DATA, replace(ODD, problem="")]
+
+
+# Staff holds Engineers and Sales; Engineers holds Backend, which holds Engineers again.
+NESTED = {id: SourceGroup("okta", id, id.title(), "security", 1) for id in ("staff", "engineers", "backend", "sales")}
+EDGES = (("staff", "engineers"), ("staff", "sales"), ("engineers", "backend"), ("backend", "engineers"))
+
+
+def test_groups_in_groups_are_kept_and_counted_with_the_people_whom_they_bring(store: Store) -> None:
+    of_people = (("backend", "u1"), ("sales", "u2"), ("staff", "u2"))
+    read = staged(store, SourcePage((ANA, BO), tuple(NESTED.values()), of_people, EDGES), SourcePage(nestings=EDGES))
+    counts = {"identities": 2, "groups": 4, "memberships": 3, "nestings": 4, "inherited": 3}
+    with store.begin() as session:
+        assert mirror.staged_counts(session, read) == counts
+        mirror.merge_source(session, read, NOW)
+        assert mirror.counts(session, "okta") == counts
+        assert mirror.nestings(session, "okta") == sorted(EDGES)
+        assert mirror.nestings(session, "entra") == []
+
+
+def test_a_nesting_that_is_over_is_closed_and_counts_no_more(store: Store, rows: Rows) -> None:
+    pulled(store, SourcePage(groups=tuple(NESTED.values()), nestings=EDGES))
+    assert pulled(store, SourcePage(groups=tuple(NESTED.values()), nestings=EDGES[1:]), at=NOW + HOUR) == Merged(1, 0)
+    with store.begin() as session:
+        assert mirror.nestings(session, "okta") == sorted(EDGES[1:])
+    assert rows("SELECT group_id, child_id FROM nesting WHERE valid_to IS NOT NULL") == [EDGES[0]]
+
+
+def test_what_holds_a_group_that_could_not_be_read_has_a_problem_too(store: Store) -> None:
+    groups = {**NESTED, "backend": replace(NESTED["backend"], problem="its membership is hidden")}
+    pulled(store, SourcePage(groups=tuple(groups.values()), nestings=EDGES))
+    with store.begin() as session:
+        problems = {group.id: group.problem for group in mirror.source_groups(session, "okta")}
+    through = "Backend in it could not be read whole: its membership is hidden"
+    assert problems == {
+        "backend": "its membership is hidden", "engineers": through, "staff": through, "sales": "",
+    }  # fmt: skip
+
+
+def test_what_holds_a_group_that_is_on_no_list_has_a_problem(store: Store) -> None:
+    pulled(store, SourcePage(groups=(NESTED["staff"],), nestings=(("staff", "nowhere"),)))
+    with store.begin() as session:
+        (staff,) = mirror.source_groups(session, "okta")
+    assert staff.problem == "a group in it (nowhere) is on no list of groups"
+
+
 def test_ids_that_rows_speak_of_and_no_list_has_are_strangers(store: Store) -> None:
     read = staged(store, PEOPLE, SourcePage(memberships=(("g1", "u9"), ("g2", "u9"), ("g1", "u2"), ("g1", "u10"))))
     with store.begin() as session:

@@ -79,6 +79,21 @@ def test_parts_are_had_in_their_order_and_those_that_follow_come_last(store: Sto
     assert rest[-1].part == Part("page", {"number": 5, "nested": {"list": [1, "two", None]}})
 
 
+def test_a_part_that_the_read_has_already_is_not_added_again(store: Store, read: uuid.UUID) -> None:
+    """Whoever finds a group in a group asks for it; it is read once, also when it has been read."""
+    (done,) = claimed(store, read)
+    assert finished(store, done)
+    another = Part("members", {"group": "g1"})
+    for asked in ([FIVE[0], another, another, Part("page", {"group": "g1"})], [another, FIVE[1]]):
+        with store.begin() as session:
+            parts.add(session, read, "ana", asked)
+    assert [claim.part for claim in claimed(store, read, most=10)] == [
+        *FIVE[1:],
+        another,
+        Part("page", {"group": "g1"}),
+    ]
+
+
 def test_a_part_may_hold_text_that_the_database_cannot(store: Store, read: uuid.UUID) -> None:
     with store.begin() as session:
         parts.add(session, read, "ana", [Part("group", {"name": "nul \0 and half a pair \ud83d"})])

@@ -67,6 +67,18 @@ def test_a_person_of_two_sources_has_the_groups_of_both_and_the_first_source_goe
     assert other_way_round.text("title") == "Boss"
 
 
+def test_whoever_is_in_a_group_is_in_those_that_it_is_in(store: Store) -> None:
+    edges = (("staff", "engineers"), ("engineers", "backend"), ("backend", "engineers"))
+    people_ = (someone("u1"), someone("u2"), someone("u3"))
+    pulled(store, SourcePage(people_, (), (("backend", "u1"), ("staff", "u2")), edges))
+    pulled(store, SourcePage((someone("u3", "entra"),), (), (("backend", "u3"),)), source="entra")
+    known(store, {ANA: [("okta", "u1"), ("entra", "u3")], BO: [("okta", "u2")]})
+    assert [person.groups for person in people(store)] == [
+        {("okta", "staff"), ("okta", "engineers"), ("okta", "backend"), ("entra", "backend")},
+        {("okta", "staff")},
+    ]
+
+
 def test_only_current_memberships_and_identities_count(store: Store) -> None:
     pulled(store, SourcePage((someone("u1", title="Old"),), (), (("g1", "u1"),)))
     pulled(store, SourcePage((someone("u1", title="New"),), (), (("g2", "u1"),)), at=NOW + dt.timedelta(hours=1))
@@ -104,7 +116,7 @@ STANDINGS: dict[str, tuple[Standing | None, Standing | None, str | None, Standin
     "the other cannot say": (ACTIVE, HOLD, "okta", HOLD),
     "the authority has lost them": (GONE, ACTIVE, "okta", HOLD),
     "the authority has lost them and the other calls them departed": (GONE, DEPARTED, "okta", HOLD),
-    "the other has lost them": (ACTIVE, GONE, "okta", HOLD),
+    "the other has lost them": (ACTIVE, GONE, "okta", ACTIVE),
     "both have lost them": (GONE, GONE, "okta", HOLD),
 }
 
@@ -127,9 +139,49 @@ def test_a_source_alone_decides_even_when_another_is_the_authority(store: Store)
 
 
 def test_two_identities_of_the_authority_that_disagree_hold(store: Store) -> None:
-    pulled(store, SourcePage((someone("u1"), someone("u2", standing=DEPARTED))))
+    pulled(store, SourcePage((someone("u1"), someone("u2", standing=SUSPENDED))))
     known(store, {ANA: [("okta", "u1"), ("okta", "u2")]})
     assert [p.standing for p in people(store, authority="okta")] == [HOLD]
+
+
+def test_who_was_hired_again_and_joined_by_hand_is_who_they_are_now(store: Store) -> None:
+    old, new = someone("u1", standing=DEPARTED, title="Old", city="Bonn"), someone("u2", title="New")
+    pulled(store, SourcePage((old, new), (), (("g1", "u1"), ("g2", "u2"))))
+    known(store, {ANA: [("okta", "u1"), ("okta", "u2")]})
+    (person,) = people(store, authority="okta")
+    assert (person.standing, person.text("title"), person.text("city")) == (ACTIVE, "New", "")
+    assert (person.groups, person.disagreements) == ({("okta", "g2")}, ())
+
+
+def test_what_a_source_knows_of_somebody_who_has_left_it_gives_nothing_to_who_is_elsewhere(store: Store) -> None:
+    pulled(store, SourcePage((someone("u1", title="Engineer"),), (), (("g1", "u1"),)))
+    pulled(
+        store, SourcePage((someone("e1", "entra", DEPARTED, title="Boss", city="Porto"),), (), (("g1", "e1"),)),
+        source="entra",
+    )  # fmt: skip
+    known(store, {ANA: [("entra", "e1"), ("okta", "u1")]})
+    (person,) = people(store, ["entra", "okta"], authority="okta")
+    assert (person.text("title"), person.text("city"), person.groups) == ("Engineer", "", {("okta", "g1")})
+    assert person.disagreements == ("entra says departed, okta (the authority) says active",)
+
+
+def test_who_is_missing_where_another_source_has_them_is_unsure_and_not_held(store: Store) -> None:
+    pulled(store, SourcePage((someone("u1"),)))
+    pulled(store, SourcePage(()), source="entra")
+    known(store, {ANA: [("okta", "u1"), ("entra", "e1")]})
+    (person,) = people(store, authority="okta")
+    assert (person.standing, person.unsure) == (ACTIVE, "entra no longer has them")
+
+
+def test_what_joined_two_identities_and_is_no_longer_the_same_is_said_and_they_stay_joined(store: Store) -> None:
+    pulled(store, SourcePage((someone("u1", employeeNumber="7"),)))
+    pulled(store, SourcePage((someone("e1", "entra", employeeNumber="8"),)), source="entra")
+    known(store, {ANA: [("okta", "u1"), ("entra", "e1")]})
+    with store.begin() as session:
+        row = session.get_one(PersonIdentity, ("entra", "e1"))
+        row.key_used = "employeeNumber"
+    (person,) = people(store, authority="okta")
+    assert person.disagreements == ("entra e1 was joined by its employeeNumber, which is no longer the same elsewhere",)
 
 
 # --- many ------------------------------------------------------------------------------------------------------------

@@ -11,14 +11,14 @@ import pytest
 from tests.conftest import Database, dsn
 from worker.store.tables import STAGING
 
-READ_AND_ADD = {"entry", "person_identity"}
+READ_AND_ADD = {"entry"}
 ALSO_CHANGE = {
-    "head", "person", "link", "group_binding", "governed", "policy_seen", "episode", "decision", "waiver", "lease",
-    "vendor_use", "home", "offboarding_target",
+    "head", "person", "person_identity", "link", "group_binding", "governed", "policy_seen", "episode", "decision",
+    "waiver", "lease", "vendor_use", "home", "offboarding_target",
 }  # fmt: skip
-ALSO_DELETE = {"personal", "effect", "hint", "api_request"}
+ALSO_DELETE = {"personal", "effect", "parting", "attribute_read", "hint", "api_request"}
 EVERYTHING = {
-    "snapshot", "identity", "source_group", "membership", "account", "holding", "catalogue_item",
+    "snapshot", "identity", "source_group", "membership", "nesting", "account", "holding", "catalogue_item",
     "run", "change", "step", "part", "job", "notice", "subscription", "offboarding", "pin", "baseline",
     "pause", *(t.name for t in STAGING.values()),
 }  # fmt: skip
@@ -63,6 +63,7 @@ def test_whatever_the_worker_has_no_use_for_it_is_refused(
 COUNTS = {
     "account": "INSERT INTO account VALUES ('looker', '7', now(), NULL, 'ana', '', true, '{}', '{}')",
     "membership": "INSERT INTO membership VALUES ('okta', 'g', 'i', now(), NULL)",
+    "nesting": "INSERT INTO nesting VALUES ('entra', 'g', 'h', now(), NULL)",
     "snapshot": "INSERT INTO snapshot VALUES (gen_random_uuid(), 'okta', now(), NULL, true, '{}', '{}', '')",
 }
 

@@ -15,7 +15,7 @@ from worker.core.identity import Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.ports import Line, Made, Step, TargetPage, Task
 from worker.references import SecretReference
-from worker.sandbox.company import Company, LookerGroupSpec, LookerRoleSpec, LookerUser
+from worker.sandbox.company import Company, LookerAttributeSpec, LookerGroupSpec, LookerRoleSpec, LookerUser
 from worker.sandbox.looker import LookerSandbox
 from worker.sandbox.looker.instance import User
 from worker.sandbox.server import SandboxServer
@@ -39,6 +39,12 @@ GROUPS = (
     LookerGroupSpec("15", "Inner Chiefs", ("Chiefs",)),
     LookerGroupSpec("16", "Okta Sales", (), ("Viewer",), mirrored=True),
 )
+ATTRIBUTES = (
+    LookerAttributeSpec(
+        "30", "region", "Region", default="NONE", groups=(("Platform", "EMEA"), ("Engineering", "AMER"))
+    ),
+    LookerAttributeSpec("31", "level", "Level", "number"),
+)
 ANN, BOB, CLEO, DORA, REPORTS, SUPPORT, EMBED, EVE, ROOT = (str(n) for n in range(20, 29))
 USERS = (
     LookerUser(ANN, "Ann@acme.example", "Ann", "Lee", False, "standard", ("Viewer",), ("Platform",)),
@@ -54,7 +60,7 @@ USERS = (
 
 
 def company(users: Sequence[LookerUser] = USERS) -> Company:
-    return Company((), (), tuple(users), GROUPS, ROLES, (), (), (), (), "")
+    return Company((), (), tuple(users), GROUPS, ROLES, (), (), (), (), "", looker_attributes=ATTRIBUTES)
 
 
 def settings(sandbox: LookerSandbox, **more: object) -> Settings:

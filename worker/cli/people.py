@@ -1,4 +1,4 @@
-"""Commands about a person: link, unlink, why."""
+"""Commands about a person: link, unlink, join, split, why."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.cli.options import (
     SettingsOption,
     open_site,
 )
-from worker.flows import links
+from worker.flows import joining, links
 from worker.flows.why import why as explain
 from worker.screen import Screen
 
@@ -53,6 +53,46 @@ def unlink(
     screen = Screen()
     with open_site(settings, actor, screen) as site:
         screen.line(links.unlink(site, target, account, note=note))
+    screen.line("`trueup plan` shows what follows from it.")
+
+
+@app.command()
+def join(
+    person: Annotated[str, typer.Argument(help="Login, e-mail address, source id, or our id.")],
+    identity: Annotated[str, typer.Argument(help="What another source knows: okta:LOGIN, okta:ID, or either alone.")],
+    secondary: Annotated[
+        bool,
+        typer.Option("--secondary", help="Keep both accounts where both have one."),
+    ] = False,
+    note: NoteOption = "",
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+) -> None:
+    """Say that two sources know the same person.
+
+    What belongs to either belongs to both from now on.
+    """
+    screen = Screen()
+    with open_site(settings, actor, screen) as site:
+        screen.line(joining.join_by_hand(site, person, identity, secondary=secondary, note=note))
+    screen.line("`trueup plan` shows what follows from it.")
+
+
+@app.command()
+def split(
+    identity: Annotated[str, typer.Argument(help="What a source knows: okta:LOGIN, okta:ID, or either alone.")],
+    person: Annotated[str, typer.Argument(help="Who it is not; by default, whom it was joined to.")] = "",
+    note: NoteOption = "",
+    settings: SettingsOption = DEFAULT_SETTINGS,
+    actor: ActorOption = "",
+) -> None:
+    """Say that an identity is not that person's.
+
+    The two are never joined by themselves again.
+    """
+    screen = Screen()
+    with open_site(settings, actor, screen) as site:
+        screen.line(joining.split_by_hand(site, identity, person, note=note))
     screen.line("`trueup plan` shows what follows from it.")
 
 

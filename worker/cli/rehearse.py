@@ -56,20 +56,23 @@ def sandbox(
     port: Annotated[
         int,
         typer.Option(
-            "--port", min=0, max=65_533, help="Okta's port; Looker and TeamCity take the next two. 0: any three."
+            "--port", min=0, max=65_532, help="The first server's port; the others take the next ones. 0: any."
         ),
     ] = 8200,
     folder: Annotated[Path, typer.Option("--folder", help="Where to write trueup.yaml and sandbox.env.")] = Path(
         "sandbox"
     ),
+    sources: Annotated[
+        str, typer.Option("--sources", help="Where its people are: okta, entra, or okta,entra.")
+    ] = "okta",
 ) -> None:
-    """Serve an Okta, a Looker and a TeamCity to rehearse on.
+    """Serve a made-up company's local vendors to rehearse on.
 
-    A made-up company is in them. Nothing leaves 127.0.0.1, and nothing is kept when it ends.
+    Okta, Entra ID or both, Looker and TeamCity. Nothing leaves 127.0.0.1, and nothing is kept when it ends.
     """
     from worker import rehearsal
 
-    rehearsal.serve(Screen(), size=size, seed=seed, port=port, folder=folder)
+    rehearsal.serve(Screen(), size=size, seed=seed, port=port, folder=folder, sources=sources.split(","))
 
 
 @app.command()

@@ -71,7 +71,7 @@ class AnyOf:
     parts: tuple[Condition, ...]
 
     def describe(self) -> str:
-        return " or ".join(_bracketed(part, AllOf) for part in self.parts)
+        return " or ".join(dict.fromkeys(_bracketed(part, AllOf) for part in self.parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +363,8 @@ def reason(condition: Condition, facts: Facts, directory: GroupDirectory) -> tup
         case AllOf(parts) | AnyOf(parts):
             told = [reason(part, facts, directory) for part in parts]
             decisive = [text for answer, text in told if answer is verdict]
-            return verdict, ("; " if verdict is isinstance(condition, AllOf) else ", ").join(decisive)
+            between = "; " if verdict is isinstance(condition, AllOf) else ", "
+            return verdict, between.join(dict.fromkeys(decisive))  # a group that several sources have is told once
         case NotOf(part):
             return verdict, reason(part, facts, directory)[1]
         case Everyone():

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A person or an account by the keys that tell who it is; `departed` is for people, `privileged` for accounts."""
+    """A person or an account by the keys that tell who it is; `departed` and `guest` are for people, `privileged` for
+    accounts. A guest brings a name and an address from elsewhere, which prove nothing here."""
 
     id: str
     keys: Mapping[str, str]
     departed: bool = False
     privileged: bool = False
+    guest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,13 @@ class Dispute:
 @dataclass(frozen=True, slots=True)
 class Correlation:
     """The situation of every account: linked (old and new ties), disputed, or orphan. Of the disputed people none gets
-    another account, whatever was linked to them before."""
+    another account, whatever was linked to them before. `taken` are accounts linked to one person that have the trusted
+    key of others, who have no account: of somebody, say, who was given a leaver's name."""
 
     new_ties: tuple[Tie, ...] = ()
     disputes: tuple[Dispute, ...] = ()
     orphans: tuple[str, ...] = ()
+    taken: tuple[Dispute, ...] = ()
     disputed_people: frozenset[str] = field(default_factory=frozenset)
 
 
@@ -71,8 +75,13 @@ def correlate(
     ties: Iterable[Tie],
     trusted: Sequence[str],
     proposing: Sequence[str],
+    leavers: Collection[str] = (),
 ) -> Correlation:
-    """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans."""
+    """Link what is one-to-one and exactly equal under a trusted key; dispute what is less; the rest are orphans.
+
+    `leavers` are accounts that were last in dispute with somebody who had departed: that a source forgets that person
+    makes nobody else the owner.
+    """
     by_account = {tie.account_id: tie for tie in ties}
     there = {account.id for account in accounts}
     owners = {tie.person_id for tie in by_account.values() if tie.linked and tie.account_id in there}
@@ -84,16 +93,42 @@ def correlate(
     orphans: list[str] = []
     for account in unlinked:
         verdict = hints.judge(account, trusted, proposing, owners, by_account)
+        if isinstance(verdict, Tie) and account.id in leavers and not known_people[verdict.person_id].departed:
+            verdict = (
+                f"its {verdict.key} matches, and it may be that of somebody who has departed",
+                (verdict.person_id,),
+            )
         if isinstance(verdict, Tie):
             new_ties.append(verdict)
         elif verdict is None:
             orphans.append(account.id)
         else:
             reason, candidates = verdict
-            urgent = any(known_people[c].departed for c in candidates)
+            urgent = account.id in leavers or any(known_people[c].departed for c in candidates)
             disputes.append(Dispute(account.id, candidates, reason, urgent))
-    disputed = frozenset(person for dispute in disputes for person in dispute.person_ids)
-    return Correlation(tuple(new_ties), tuple(disputes), tuple(orphans), disputed)
+    linked = [a for a in accounts if a.id in by_account and by_account[a.id].linked]
+    taken = _taken(known_people, linked, owners, trusted)
+    disputed = frozenset(person for dispute in (*disputes, *taken) for person in dispute.person_ids)
+    return Correlation(tuple(new_ties), tuple(disputes), tuple(orphans), taken, disputed)
+
+
+def _taken(
+    people: Mapping[str, Known], linked: Sequence[Known], owners: Collection[str], trusted: Sequence[str]
+) -> tuple[Dispute, ...]:
+    """Accounts of somebody that have a trusted key of somebody else, who is there and has none."""
+    claims: dict[str, dict[str, str]] = defaultdict(dict)
+    for key in trusted:
+        named = {exact(account.keys.get(key, "")): account.id for account in sorted(linked, key=lambda a: a.id)}
+        named.pop("", None)
+        for person in people.values() if named else ():
+            if person.id in owners or person.departed or person.guest:
+                continue
+            if account_id := named.get(exact(person.keys.get(key, ""))):
+                claims[account_id].setdefault(person.id, key)
+    return tuple(
+        Dispute(account_id, tuple(found), f"it is linked to somebody else, and its {min(found.values())} is theirs now")
+        for account_id, found in claims.items()
+    )
 
 
 class _Hints:
@@ -131,12 +166,14 @@ class _Hints:
         tombstone = ties.get(account.id)
         denied = tombstone.person_id if tombstone else ""  # a human has said that it is not this person's
         matches = {key: self._who(self._people, key, exact, account, denied) for key in trusted}
-        keys = [key for key in trusted if matches[key]]
-        candidates = tuple(dict.fromkeys(person for key in keys for person in matches[key]))
+        candidates = self._ours(dict.fromkeys(person for key in trusted for person in matches[key]))
+        keys = [key for key in trusted if not set(candidates).isdisjoint(matches[key])]
         if not candidates:
             return self._propose(account, trusted, proposing, denied)
         if tombstone is not None:
             return f"it was unlinked by hand, and its {keys[0]} matches somebody else", candidates
+        if all(self._known_people[c].guest for c in candidates):
+            return f"only a guest has its {keys[0]}, which they bring from elsewhere", candidates
         if len(candidates) > 1:
             return f"its {' and '.join(keys)} {'match' if keys[1:] else 'matches'} {len(candidates)} people", candidates
         rivals = self._rivals(account, self._known_people[candidates[0]], trusted)
@@ -159,6 +196,11 @@ class _Hints:
         """The people with the account's value of a key, in that form, but for the one whom a human has ruled out."""
         return tuple(p for p in index.get((key, form(account.keys.get(key, ""))), ()) if p != denied)
 
+    def _ours(self, people: Iterable[str]) -> tuple[str, ...]:
+        """Of several, those who are no guests."""
+        found = tuple(people)
+        return tuple(p for p in found if not self._known_people[p].guest) or found
+
     def _rivals(self, account: Known, person: Known, trusted: Sequence[str]) -> set[str]:
         """The other accounts that any trusted key says are this person's."""
         found = {a for key in trusted for a in self._accounts.get((key, exact(person.keys.get(key, ""))), ())}
@@ -168,9 +210,9 @@ class _Hints:
         self, account: Known, trusted: Sequence[str], proposing: Sequence[str], denied: str
     ) -> tuple[str, tuple[str, ...]] | None:
         for key in proposing:
-            if people := self._who(self._people, key, exact, account, denied):
+            if people := self._ours(self._who(self._people, key, exact, account, denied)):
                 return f"only its {key} matches, which is not trusted to link by itself", people
         for key in dict.fromkeys([*trusted, *proposing]):
-            if people := self._who(self._loosely, key, loose, account, denied):
+            if people := self._ours(self._who(self._loosely, key, loose, account, denied)):
                 return f"its {key} only looks alike", people
         return None

@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from worker.core.attributes import fallback, through_group, told, values_in
 from worker.core.correlation import exact
-from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
 from worker.core.policy import Deserved
+from worker.core.values import Held
 
 
 class DriftKind(StrEnum):
@@ -25,10 +27,14 @@ class DriftKind(StrEnum):
     EXCESS_ENTITLEMENT = "excess entitlement"
     EXPIRED_ENTITLEMENT = "access past its until"
     MISSING_ENTITLEMENT = "missing entitlement"
+    WRONG_VALUE = "wrong attribute value"
+    HELD_VALUE = "held attribute value"
     ORPHAN = "orphan"
     DISPUTED = "disputed"
     UNEVALUABLE_RULE = "unevaluable rule"
     HELD_PERSON = "held person"
+    DISPUTED_PERSON = "disputed person"
+    SOURCES_DISAGREE = "sources disagree"
 
 
 class Cause(StrEnum):
@@ -45,11 +51,13 @@ class Cause(StrEnum):
     UNKNOWN_OWNER = "nobody is known to own it"
     AMBIGUOUS_OWNER = "its owner is in doubt"
     NOT_EVALUABLE = "it cannot be evaluated"
+    DISAGREEMENT = "the sources do not agree"
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One difference. `before` and `after` are observed and desired; `rules` name what gives, gave or ended it."""
+    """One difference. `before` and `after` are observed and desired; `rules` name what gives, gave or ended it. An
+    attribute is a bare entitlement, and its values are `before` and `after`."""
 
     kind: DriftKind
     target: str
@@ -95,6 +103,12 @@ class Deserts:
     given: Mapping[Entitlement, tuple[str, ...]]
     frozen: Collection[Entitlement]
     expired: Mapping[Entitlement, tuple[str, ...]]
+    held: Collection[Held] = ()
+
+    @property
+    def access(self) -> bool:
+        """Whether anything is given that an account is needed for. A filter alone opens nothing."""
+        return any(entitlement.kind != ATTRIBUTE for entitlement in self.given)
 
     @classmethod
     def of(cls, deserved: Deserved, target: str, login: str, profile: Mapping[str, str]) -> Deserts:
@@ -105,6 +119,7 @@ class Deserts:
             deserved.given.get(target, {}),
             frozenset(deserved.frozen.get(target, {})),
             {e: (rule,) for e, (rule, _) in deserved.expired.get(target, {}).items()},
+            deserved.held.get(target, ()),
         )
 
 
@@ -138,7 +153,9 @@ def find_drift(
             yield from _held(person, accounts, terrain)
         case Standing.ACTIVE if not person.departure_marked:
             if primary is None:
-                if deserts.given and deserts.login and not disputed:
+                if deserts.access:
+                    yield from _held_values(person, None, deserts, terrain)
+                if deserts.access and deserts.login and not disputed:
                     yield Drift(
                         DriftKind.MISSING_ACCOUNT, terrain.target, Cause.DESERVED, person.id,
                         after=deserts.login, rules=_rules(deserts.given),
@@ -148,6 +165,13 @@ def find_drift(
             for account in secondary:
                 if account.id not in terrain.bystanders and not person.unsure:
                     yield from _excess(person, account, deserts, terrain)
+                    yield from _wrong_values(person, account, deserts, terrain)
+    for account in accounts if person.disagreements else ():
+        if account.active:
+            yield _of(
+                DriftKind.SOURCES_DISAGREE, Cause.DISAGREEMENT, person, account, terrain,
+                detail="; ".join(person.disagreements),
+            )  # fmt: skip
 
 
 def desired_account(deserts: Deserts, catalogue: Catalogue) -> Account:
@@ -166,27 +190,33 @@ def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Dr
     for entitlement in sorted(account.entitlements):
         item = terrain.catalogue.item(entitlement.kind, entitlement.id)
         if item is None or not item.closed:  # what cannot be revoked (All Users) is no finding for ever
-            yield _of(DriftKind.EXCESS_ENTITLEMENT, Cause.DEPARTED, person, account, terrain, entitlement)
+            yield _too_much(DriftKind.EXCESS_ENTITLEMENT, Cause.DEPARTED, person, account, terrain, entitlement)
 
 
 def _held(person: Person, accounts: Collection[Account], terrain: Terrain) -> Iterator[Drift]:
-    absent = [i for i in person.identities if i.status in (ABSENT, REPLACED)]
-    heir = HEIR if any(i.status == REPLACED for i in absent) else ""
+    absent = [i for i in person.identities if i.status in _ASIDES]
+    aside = next((i.problem if i.status == FORMER else _ASIDES[i.status] for i in absent), "")
     for account in accounts:
         if absent and account.active and not person.unsure:
-            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain, detail=heir)
+            yield _of(DriftKind.ABSENT_PERSON, Cause.ABSENT, person, account, terrain, detail=aside)
         elif not absent:
-            detail = "; ".join(i.problem for i in person.identities if i.problem)
-            yield _of(DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail=detail)
+            problems = [i.problem for i in person.identities if i.problem] or person.disagreements
+            yield _of(
+                DriftKind.HELD_PERSON, Cause.NOT_EVALUABLE, person, account, terrain, detail="; ".join(problems)
+            )  # fmt: skip
 
 
-ABSENT = "absent"  # our own word for a status: the source has no such identity any more
+# Our own words for a status.
+ABSENT = "absent"  # the source has no such identity any more
 REPLACED = "replaced"  # the same, and another one has its login: made anew perhaps, perhaps somebody else
+FORMER = "former source"  # only a source knew them that is not declared any more
+GONE = "gone"  # missing from several whole reads and by id as well, at a source where that is final
 HEIR = "another user has that login now; if it is the same person, link the account to them"
+_ASIDES = {ABSENT: "", REPLACED: HEIR, FORMER: ""}
 
 
 def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
-    if not account.active and deserts.given:
+    if not account.active and deserts.access:
         yield _of(DriftKind.DISABLED_ACCOUNT, Cause.DESERVED, person, account, terrain, rules=_rules(deserts.given))
     if deserts.login and exact(deserts.login) != exact(account.login):
         yield _of(
@@ -201,11 +231,48 @@ def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain
             )  # fmt: skip
     if not person.unsure:
         yield from _excess(person, account, deserts, terrain)
+        yield from _wrong_values(person, account, deserts, terrain)
+    yield from _held_values(person, account, deserts, terrain)
     for entitlement in sorted(set(deserts.given) - account.entitlements):
-        yield _of(
-            DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement,
-            rules=deserts.given[entitlement],
-        )  # fmt: skip
+        if entitlement.kind != ATTRIBUTE or _lacks_value(entitlement, account, deserts, terrain):
+            yield _of(
+                DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement.bare,
+                after=entitlement.scope if entitlement.kind == ATTRIBUTE else "", rules=deserts.given[entitlement],
+            )  # fmt: skip
+
+
+def _lacks_value(wanted: Entitlement, account: Account, deserts: Deserts, terrain: Terrain) -> bool:
+    """It certainly has no value of its own, nor this one through a group that it keeps."""
+    if wanted.id not in account.known or account.own(wanted.id) is not None:
+        return False
+
+    def stays(group: Entitlement) -> bool:
+        return group in deserts.given or group in deserts.frozen or group not in terrain.governed
+
+    item = terrain.catalogue.item(ATTRIBUTE, wanted.id)
+    return not through_group(wanted.scope, account, item.definition if item else None, stays)
+
+
+def _wrong_values(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
+    """Its own values of attributes that other values are deserved of: one difference each, with one cure."""
+    for wanted in values_in(deserts.given):
+        own = account.own(wanted.id)
+        if wanted.id in account.known and own is not None and own != wanted.scope:
+            yield _of(
+                DriftKind.WRONG_VALUE, Cause.DESERVED, person, account, terrain, wanted.bare,
+                before=own, after=wanted.scope, rules=deserts.given[wanted],
+            )  # fmt: skip
+
+
+def _held_values(person: Person, account: Account | None, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
+    """Values in doubt for a reason of the person's own; any other reason is a finding already."""
+    for held in deserts.held:
+        if not held.general:
+            own = account.own(held.attribute.id) if account and held.attribute else None
+            yield Drift(
+                DriftKind.HELD_VALUE, terrain.target, Cause.NOT_EVALUABLE, person.id, account.id if account else "",
+                held.attribute, f"attribute {held.name}", own or "", "", held.rules, held.reason,
+            )  # fmt: skip
 
 
 def _same_address(name: str, value: str, account: Account) -> bool:
@@ -214,18 +281,47 @@ def _same_address(name: str, value: str, account: Account) -> bool:
 
 
 def _excess(person: Person, account: Account, deserts: Deserts, terrain: Terrain) -> Iterator[Drift]:
-    """Governed entitlements that no rule gives and no suspended rule freezes."""
+    """Governed entitlements that no rule gives and no suspended rule freezes; of attributes no other value either."""
     for entitlement in sorted(account.entitlements):
-        if entitlement in deserts.given or entitlement in deserts.frozen or entitlement not in terrain.governed:
+        what = entitlement.bare
+        if entitlement in deserts.given or what in deserts.frozen or what not in terrain.governed:
             continue
-        if entitlement in deserts.expired:
-            yield _of(
-                DriftKind.EXPIRED_ENTITLEMENT, Cause.EXPIRED, person, account, terrain, entitlement,
-                rules=deserts.expired[entitlement],
-            )  # fmt: skip
+        if entitlement.kind == ATTRIBUTE and (entitlement.id not in account.known or _spoken_for(what, deserts)):
             continue
-        cause = Cause.LEFT_POLICY if entitlement in terrain.left_policy else Cause.UNDESERVED
-        yield _of(DriftKind.EXCESS_ENTITLEMENT, cause, person, account, terrain, entitlement)
+        if what in deserts.expired:
+            rules = deserts.expired[what]
+            kind = DriftKind.EXPIRED_ENTITLEMENT
+            yield _too_much(kind, Cause.EXPIRED, person, account, terrain, entitlement, rules)
+            continue
+        cause = Cause.LEFT_POLICY if what in terrain.left_policy else Cause.UNDESERVED
+        yield _too_much(DriftKind.EXCESS_ENTITLEMENT, cause, person, account, terrain, entitlement)
+
+
+def _spoken_for(attribute: Entitlement, deserts: Deserts) -> bool:
+    """Some value of it is deserved, or which one is in doubt."""
+    return any(e.bare == attribute for e in values_in(deserts.given)) or any(
+        held.attribute == attribute for held in deserts.held
+    )
+
+
+def _too_much(
+    kind: DriftKind,
+    cause: Cause,
+    person: Person,
+    account: Account,
+    terrain: Terrain,
+    entitlement: Entitlement,
+    rules: tuple[str, ...] = (),
+) -> Drift:
+    """Of a value, with what the account has once it is gone."""
+    if entitlement.kind != ATTRIBUTE:
+        return _of(kind, cause, person, account, terrain, entitlement, rules=rules)
+    item = terrain.catalogue.item(ATTRIBUTE, entitlement.id)
+    rest = told(fallback(account, item.definition if item else None), terrain.catalogue)
+    return _of(
+        kind, cause, person, account, terrain, entitlement.bare,
+        before=entitlement.scope, rules=rules, detail=f"it then has {rest}",
+    )  # fmt: skip
 
 
 def _of(

@@ -23,7 +23,11 @@ class Concern(StrEnum):
     ABSENT = "account of a person the source no longer has"
     ORPHAN = "account of nobody known"
     DISPUTED = "disputed account"
+    DISPUTED_PERSON = "person who may be another"
+    DISAGREEMENT = "person whose sources do not agree"
     EXPIRED = "access past its end"
+    WRONG_VALUE = "wrong attribute value"
+    HELD_VALUE = "attribute value in doubt"
     EXCESS = "access that no rule gives"
     UNEVALUABLE = "rule that cannot be evaluated"
     HELD = "person on hold"
@@ -216,9 +220,13 @@ _CONCERNS: Mapping[DriftKind, Concern] = {
     DriftKind.ORPHAN: Concern.ORPHAN,
     DriftKind.DISPUTED: Concern.DISPUTED,
     DriftKind.EXPIRED_ENTITLEMENT: Concern.EXPIRED,
+    DriftKind.WRONG_VALUE: Concern.WRONG_VALUE,
+    DriftKind.HELD_VALUE: Concern.HELD_VALUE,
     DriftKind.EXCESS_ENTITLEMENT: Concern.EXCESS,
     DriftKind.UNEVALUABLE_RULE: Concern.UNEVALUABLE,
     DriftKind.HELD_PERSON: Concern.HELD,
+    DriftKind.DISPUTED_PERSON: Concern.DISPUTED_PERSON,
+    DriftKind.SOURCES_DISAGREE: Concern.DISAGREEMENT,
     DriftKind.DISABLED_ACCOUNT: Concern.DISABLED,
     DriftKind.MISSING_ACCOUNT: Concern.NO_ACCOUNT,
     DriftKind.MISSING_ENTITLEMENT: Concern.MISSING,

@@ -71,6 +71,7 @@ class Circumstances:
     waived: Collection[str] = frozenset()
     label: Callable[[str], str] = str  # of an entitlement key, for people
     no_taking: str = ""
+    unfiltered: Mapping[str, str] = field(default_factory=dict)  # by a change's subject: why nothing is given yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def counts_as(operation: Operation, cause: Cause, privileged: bool) -> Tally | N
     """Which limit a change of that kind counts towards, if any."""
     if cause is Cause.DEPARTED:
         return Tally.DEPARTURES
-    if operation is Operation.REVOKE:
+    if operation in (Operation.REVOKE, Operation.REPLACE):
         return Tally.REMOVALS
     if operation is Operation.DISABLE:
         return Tally.DISABLES
@@ -116,7 +117,7 @@ def judge(changes: Iterable[Change], facts: Circumstances) -> tuple[Judged, ...]
         else j
         for j in first
     ]
-    return _after_enabling(_spare_last_administrator(limited, facts))
+    return _after_filters(_after_enabling(_spare_last_administrator(limited, facts)), facts)
 
 
 def tripped(judged: Iterable[Judged]) -> tuple[str, ...]:
@@ -228,7 +229,35 @@ def _after_enabling(judged: Sequence[Judged]) -> tuple[Judged, ...]:
     shut = {j.change.subject for j in judged if j.change.operation is Operation.ENABLE and j.state is not State.OPEN}
     return tuple(
         Judged(j.change, State.WAITING, "its account is disabled, and enabling it has to be approved first")
-        if j.state is State.OPEN and j.change.operation is Operation.GRANT and j.change.subject in shut
+        if j.state is State.OPEN and _grants_access(j.change) and j.change.subject in shut
+        else j
+        for j in judged
+    )
+
+
+def _grants_access(change: Change) -> bool:
+    return change.operation is Operation.GRANT and not change.of_attribute
+
+
+def _after_filters(judged: Sequence[Judged], facts: Circumstances) -> tuple[Judged, ...]:
+    """Nothing is given to anybody whose filters are not as they should be, nor made so in the same run: an unset one
+    may show everything, a wrong one what is others'."""
+    settled = (State.OPEN, State.WAIVED)
+    amiss = {
+        j.change.subject: f"a filter of the account has to be right first, and its change is {j.state} ({j.reason})"
+        for j in judged
+        if j.change.of_attribute and j.state not in settled
+    }
+    held = {subject: f"nothing is given to this person here yet: {why}" for subject, why in facts.unfiltered.items()}
+
+    def waits_for(change: Change) -> str:
+        if change.operation not in GIVING_POWER:
+            return ""
+        return held.get(change.subject, "") or ("" if change.of_attribute else amiss.get(change.subject, ""))
+
+    return tuple(
+        Judged(j.change, State.WAITING, waits_for(j.change))
+        if j.state in (State.OPEN, State.WAITING) and waits_for(j.change)
         else j
         for j in judged
     )
@@ -237,4 +266,4 @@ def _after_enabling(judged: Sequence[Judged]) -> tuple[Judged, ...]:
 def _unseats(change: Change) -> bool:
     """Whether it may end somebody's administration: any lock-out, and any revoke from an administrator, since a group's
     weight is not ours to guess."""
-    return change.operation in TAKING
+    return change.operation in TAKING and not change.of_attribute

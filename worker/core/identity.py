@@ -35,6 +35,25 @@ class Identity:
     attributes: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     problem: str = ""
 
+    @property
+    def guest(self) -> bool:
+        """Invited from another directory: names and addresses come from there, and prove nothing here."""
+        return self.attributes.get("userType") == "Guest"
+
+
+def attribute_of(value: object) -> str | tuple[str, ...] | None:
+    """What a source gives, as we keep it: numbers and truth values as text, lists as tuples; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, list):
+        texts = [attribute_of(item) for item in value]
+        return tuple(t for t in texts if isinstance(t, str)) if all(isinstance(t, str) for t in texts) else None
+    return None
+
 
 @dataclass(frozen=True, slots=True)
 class SourceGroup:
@@ -52,8 +71,9 @@ class SourceGroup:
 class Person:
     """One human over one or more identities; `id` is ours. `groups` are (source, group id).
 
-    `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified).
-    `forced`: a human has said that they have departed, and that holds whatever the sources say.
+    `unsure` says why nothing may be taken from this person in this run ("" when everything about them is certified);
+    `disagreements` are what their sources do not agree about, in words. `forced`: a human has said that they have
+    departed, and that holds whatever the sources say.
     """
 
     id: str
@@ -63,14 +83,24 @@ class Person:
     unsure: str = ""
     departure_marked: bool = False
     forced: bool = False
+    disagreements: tuple[str, ...] = ()
+
+    @property
+    def speaking(self) -> tuple[Identity, ...]:
+        """The identities that say who they are now."""
+        return speaking(self.identities, self.standing)
 
     def attribute(self, name: str) -> str | tuple[str, ...] | None:
         """The first identity, in the declared order of sources, that has the attribute decides."""
-        for identity in self.identities:
+        for identity in self.speaking:  # asked for everybody, so without a generator
             value = identity.attributes.get(name)
             if value:
                 return value
         return None
+
+    def giver(self, name: str) -> Identity | None:
+        """The identity that an attribute comes from."""
+        return next((identity for identity in self.speaking if identity.attributes.get(name)), None)
 
     def text(self, name: str) -> str:
         """Like `attribute`, for single values; "" where there is none."""
@@ -78,13 +108,29 @@ class Person:
         return value if isinstance(value, str) else ""
 
 
+def speaking(identities: tuple[Identity, ...], standing: Standing) -> tuple[Identity, ...]:
+    """Of somebody who has not departed, those that have not: what a source knows of a leaver is not about who somebody
+    is now who has left it and is still elsewhere."""
+    if len(identities) < 2 or standing is Standing.DEPARTED:
+        return identities
+    return tuple(i for i in identities if i.standing is not Standing.DEPARTED) or identities
+
+
+ATTRIBUTE = "attribute"  # the kind of entitlement that an account has one value of, or none
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Entitlement:
     """Something a target can grant, by the vendor's stable ids. `key` is its text form everywhere it is stored."""
 
-    kind: str  # role, group
+    kind: str  # role, group, attribute
     id: str
-    scope: str = ""  # TeamCity: "g" or "p:<project external id>"
+    scope: str = ""  # TeamCity: "g" or "p:<project external id>"; of an attribute its value
+
+    @property
+    def bare(self) -> Entitlement:
+        """What is governed: an attribute whatever its value, anything else as it is."""
+        return Entitlement(self.kind, self.id) if self.kind == ATTRIBUTE and self.scope else self
 
     @property
     def key(self) -> str:
@@ -102,11 +148,18 @@ class Entitlement:
 class Reference:
     """An entitlement as a policy names it, before the target's catalogue says which one that is."""
 
-    kind: str  # role, group
+    kind: str  # role, group, attribute
     name: str
-    scope: str = ""  # as in Entitlement
+    scope: str = ""  # as in Entitlement; of an attribute a value, or "$profile.<name>"
+
+    @property
+    def bare(self) -> Reference:
+        """As in Entitlement."""
+        return Reference(self.kind, self.name) if self.kind == ATTRIBUTE and self.scope else self
 
     def __str__(self) -> str:
+        if self.kind == ATTRIBUTE:
+            return f"{self.kind} {self.name}{f' = {self.scope}' if self.scope else ''}"
         place = {"": "", "g": " everywhere"}.get(self.scope, f" in {self.scope.removeprefix('p:')}")
         return f"{self.kind} {self.name}{place}"
 
@@ -129,7 +182,8 @@ class Account:
     """A person's presence in one target; desired and observed share this type, so comparison is plain equality.
 
     `login` is the login key (Looker: e-mail; TeamCity: user name). `profile` holds the target's own field names
-    for what follows the source (Looker: first_name, last_name; TeamCity: name, email). `entitlements` are direct ones.
+    for what follows the source (Looker: first_name, last_name; TeamCity: name, email). `entitlements` are direct ones;
+    of the attributes in `known`, by id, those are all its own values, and nothing is known of the others.
     """
 
     id: str
@@ -139,18 +193,51 @@ class Account:
     profile: Mapping[str, str] = field(default_factory=dict)
     entitlements: frozenset[Entitlement] = frozenset()
     traits: frozenset[Trait] = frozenset()
+    known: frozenset[str] = frozenset()
+
+    def own(self, attribute: str) -> str | None:
+        """The account's own value of an attribute, by its id; None where it has none, or none is known."""
+        return next((e.scope for e in self.entitlements if e.kind == ATTRIBUTE and e.id == attribute), None)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GroupValue:
+    """A value that members of a group have of an attribute, unless they have one of their own; the lowest rank wins.
+
+    `inherited`: the group only lies in one that has the value, and whether it counts there is the target's secret.
+    """
+
+    rank: int
+    group: str
+    value: str
+    everybody: bool = False  # every account is in the group, whatever its holdings say
+    inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """What an attribute is: the type of its values, and what an account without a value of its own has.
+
+    `readable` is False where the target shows nobody the values; then there are none here either.
+    """
+
+    type: str = ""
+    default: str | None = None
+    groups: tuple[GroupValue, ...] = ()
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogueItem:
-    """One role, group or scope that a target has. `name` is what the policy calls it; `closed` says why it cannot be
-    granted or revoked through the API ("" when it can)."""
+    """One role, group, scope or attribute that a target has. `name` is what the policy calls it; `closed` says why it
+    cannot be granted or revoked through the API ("" when it can)."""
 
-    kind: str  # role, group, scope
+    kind: str  # role, group, scope, attribute
     id: str
     name: str
     privileged: bool = False
     closed: str = ""
+    definition: Definition | None = None  # of an attribute
 
 
 @dataclass(frozen=True)
@@ -184,9 +271,11 @@ class Catalogue:
         return bool((found and found.privileged) or (scope and scope.privileged))
 
     def label(self, entitlement: Entitlement) -> str:
-        """What people read: `role Developer`, `role PROJECT_DEVELOPER in Web`."""
+        """What people read: `role Developer`, `role PROJECT_DEVELOPER in Web`, `attribute region = EMEA`."""
         found = self.item(entitlement.kind, entitlement.id)
         name = found.name if found else entitlement.id
+        if entitlement.kind == ATTRIBUTE:
+            return str(Reference(entitlement.kind, name, entitlement.scope))
         if not entitlement.scope:
             return f"{entitlement.kind} {name}"
         if entitlement.scope == "g":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from worker.core.conditions import shown, similar
-from worker.core.identity import Catalogue, CatalogueItem, Entitlement, Reference
+from worker.core.identity import ATTRIBUTE, Catalogue, CatalogueItem, Entitlement, Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,7 @@ class Meaning:
 
 
 def meaning_of(target: str, reference: Reference, catalogue: Catalogue, bound: Entitlement | None) -> Meaning:
+    """Of an attribute, whatever its value: what is to be looked up is its name."""
     found = catalogue.named(reference.kind, reference.name)
     name = f"{reference.kind} {shown(reference.name)}"
     if len(found) > 1:
@@ -40,7 +41,18 @@ def meaning_of(target: str, reference: Reference, catalogue: Catalogue, bound: E
         return Meaning(
             None, bound, problem, f"if you mean the new one, give it another name in {target} and write that"
         )
+    if reference.kind == ATTRIBUTE:
+        return _attribute(target, name, found[0])
     return _scoped(target, reference, found[0], catalogue, bound)
+
+
+def _attribute(target: str, name: str, item: CatalogueItem) -> Meaning:
+    """A filter that cannot be set and read back is none."""
+    entitlement = Entitlement(ATTRIBUTE, item.id)
+    if not item.closed:
+        return Meaning(entitlement)
+    problem = f"{name} of {target} cannot be given: {item.closed}"
+    return Meaning(None, entitlement, problem, "give another attribute, or change this one there")
 
 
 def _scoped(

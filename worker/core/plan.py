@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from worker.core.drift import Cause, Drift, DriftKind
-from worker.core.identity import Account, Catalogue, Entitlement
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement
 
 
 class Operation(StrEnum):
@@ -18,15 +18,16 @@ class Operation(StrEnum):
     DISABLE = "disable"
     UPDATE = "update"
     REVOKE = "revoke"
+    REPLACE = "replace"  # the value of an attribute, which is never unset in between
     CREATE = "create"
     ENABLE = "enable"
     GRANT = "grant"
 
 
-TAKING = frozenset({Operation.DISABLE, Operation.REVOKE})
-"""Operations that leave somebody with less; every guard against a wrong read concerns these."""
-GIVING = frozenset({Operation.GRANT, Operation.CREATE, Operation.ENABLE})
-"""Operations that leave somebody with more."""
+TAKING = frozenset({Operation.DISABLE, Operation.REVOKE, Operation.REPLACE})
+"""Operations that may leave somebody with less; every guard against a wrong read concerns these."""
+GIVING = frozenset({Operation.GRANT, Operation.CREATE, Operation.ENABLE, Operation.REPLACE})
+"""Operations that may leave somebody with more; to replace a value is of both kinds."""
 
 
 class Gate(StrEnum):
@@ -51,6 +52,7 @@ CURES: Mapping[DriftKind, Operation] = {
     DriftKind.EXCESS_ENTITLEMENT: Operation.REVOKE,
     DriftKind.EXPIRED_ENTITLEMENT: Operation.REVOKE,
     DriftKind.MISSING_ENTITLEMENT: Operation.GRANT,
+    DriftKind.WRONG_VALUE: Operation.REPLACE,
 }
 """Drift of any other kind has no cure that a machine may choose."""
 
@@ -69,6 +71,11 @@ class Change:
     after: str = ""
     hands: tuple[str, ...] = ()
     entitlements: tuple[str, ...] = ()  # of a create: the keys it should come with
+
+    @property
+    def of_attribute(self) -> bool:
+        """It sets or unsets a filter, and opens nothing."""
+        return self.drift.entitlement is not None and self.drift.entitlement.kind == ATTRIBUTE
 
     @property
     def subject(self) -> str:
@@ -93,13 +100,21 @@ class GateTable:
     privileged: Gate = Gate.REVIEW
 
     def of(self, drift: Drift, operation: Operation, privileged: bool) -> Gate:
-        """The strictest that applies; a login change, and a revoke that only a new policy asks for, are reviewed."""
-        wanted = [self.gates[operation]]
+        """The strictest that applies; a login change, a revoke that only a new policy asks for, and the end of a filter
+        are reviewed. To replace a value both gives and takes."""
+        both = (Operation.GRANT, Operation.REVOKE)
+        wanted = [self.gates[one] for one in (both if operation is Operation.REPLACE else (operation,))]
         if privileged:
             wanted.append(self.privileged)
-        if drift.kind is DriftKind.STALE_LOGIN or drift.cause in ALWAYS_REVIEWED:
+        if drift.kind is DriftKind.STALE_LOGIN or drift.cause in ALWAYS_REVIEWED or _unsets(drift, operation):
             wanted.append(Gate.REVIEW)
         return max(wanted, key=_STRICTNESS.index)
+
+
+def _unsets(drift: Drift, operation: Operation) -> bool:
+    """Whether it leaves an account that may still be used to a group's value, the default, or no filter at all."""
+    of_attribute = drift.entitlement is not None and drift.entitlement.kind == ATTRIBUTE
+    return of_attribute and operation is Operation.REVOKE and drift.cause is not Cause.DEPARTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +152,13 @@ def make_plan(drifts: Iterable[Drift], means: Means) -> Plan:
 
 
 def order(change: Change) -> tuple[int, str, int, str]:
-    """Lock-outs first, then renames (they free logins), then account by account: take, and at once give.
+    """Lock-outs first, then renames (they free logins), then account by account: take, set filters, and at once give.
 
     A run cut short so errs on too little access, and nobody waits hours between losing the old and getting the new.
     """
-    return (phase(change), change.subject, tuple(Operation).index(change.operation), change.drift.key)
+    filters = change.of_attribute and change.operation is Operation.GRANT
+    operation = Operation.REPLACE if filters else change.operation
+    return (phase(change), change.subject, tuple(Operation).index(operation), change.drift.key)
 
 
 def phase(change: Change) -> int:
@@ -174,10 +191,14 @@ def _privileged(drift: Drift, operation: Operation, entitlements: tuple[str, ...
     keys = set(entitlements) | ({drift.entitlement.key} if drift.entitlement else set())
     if operation is Operation.ENABLE:
         keys |= {entitlement.key for entitlement in means.accounts[drift.account_id].entitlements}
-    return any(key in means.declared_privileged or means.catalogue.privileged(Entitlement.parse(key)) for key in keys)
+    held = {Entitlement.parse(key).bare for key in keys}
+    return any(one.key in means.declared_privileged or means.catalogue.privileged(one) for one in held)
 
 
 def _before_after(drift: Drift, operation: Operation, entitlements: tuple[str, ...]) -> tuple[str, str]:
+    if drift.entitlement is not None and drift.entitlement.kind == ATTRIBUTE:
+        before, after = operation is not Operation.GRANT, operation is not Operation.REVOKE
+        return _digest(drift.before) if before else "absent", _digest(drift.after) if after else "absent"
     match operation:
         case Operation.DISABLE:
             return "active", "disabled"
@@ -188,9 +209,15 @@ def _before_after(drift: Drift, operation: Operation, entitlements: tuple[str, .
         case Operation.GRANT:
             return "absent", "held"
         case Operation.CREATE:
-            return "", "+".join(entitlements)
-        case Operation.UPDATE:
+            return "", "+".join(map(_undisclosed, entitlements))
+        case _:
             return _digest(drift.before), _digest(drift.after)
+
+
+def _undisclosed(key: str) -> str:
+    """An entitlement's key, with a digest for the value of an attribute."""
+    one = Entitlement.parse(key)
+    return f"{one.bare.key}#{_digest(one.scope)}" if one.kind == ATTRIBUTE else key
 
 
 def _digest(value: str) -> str:

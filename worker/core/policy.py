@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date
 from types import MappingProxyType
 from typing import NamedTuple
@@ -34,8 +34,10 @@ from worker.core.conditions import (
     shown,
     values_of,
 )
-from worker.core.identity import Catalogue, Entitlement, Person, Reference, SourceGroup
+from worker.core.identity import ATTRIBUTE, Catalogue, Entitlement, Person, Reference, SourceGroup
 from worker.core.meaning import Meaning, meaning_of
+from worker.core.values import Award, Held, Kinds, Settlement, ValueRule, profile_name
+from worker.core.values import Verdict as Settled
 
 __all__ = [
     "AllOf",
@@ -111,13 +113,15 @@ Entitlements = Mapping[Entitlement, tuple[str, ...]]
 @dataclass(frozen=True, slots=True)
 class Deserved:
     """What one person deserves, by target. `given` names the rules that give; `frozen` the rule that may or may not
-    (neither granted nor revoked); `expired` the rule that gave until a day that is over. No entitlement is in two."""
+    (neither granted nor revoked); `expired` the rule that gave until a day that is over. No entitlement is in two.
+    An attribute is `given` with its value, and bare elsewhere; `held` are those whose value is in doubt."""
 
     given: Mapping[str, Entitlements]
     frozen: Mapping[str, Mapping[Entitlement, str]]
     expired: Mapping[str, Mapping[Entitlement, tuple[str, date]]]
     matched: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
+    held: Mapping[str, tuple[Held, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +139,45 @@ _Held = tuple[tuple[str, Entitlement], ...]  # by target
 
 @dataclass(frozen=True, slots=True)
 class _Resolved:
-    """A rule with its names looked up: what it gives, and what its names used to mean, which is not taken."""
+    """A rule with its names looked up: what it gives, what its names used to mean, which is not taken, and what it
+    says about attributes."""
 
     rule: Rule
     condition: Compiled
     gives: _Held
     keeps: _Held
+    values: tuple[Award, ...] = ()
 
     def awards(self) -> dict[str, dict[Entitlement, tuple[str, ...]]]:
         found: dict[str, dict[Entitlement, tuple[str, ...]]] = {}
         for target, entitlement in self.gives:
             found.setdefault(target, {})[entitlement] = (self.rule.name,)
         return found
+
+
+class _Sum:
+    """What a set of verdicts comes to; where rules give attributes, by what the person has for them."""
+
+    def __init__(self, plain: Deserved, values: Settlement | None) -> None:
+        self._plain, self._values = plain, values
+        self._by_values: dict[object, Deserved] = {}
+
+    def of(self, person: Person) -> Deserved:
+        if self._values is None:
+            return self._plain
+        asked = tuple([person.attribute(name) for name in self._values.asked])
+        found = self._by_values.get(asked)
+        if found is None:
+            if len(self._by_values) > SHAPES_KEPT:
+                self._by_values.clear()
+            found = self._by_values[asked] = self._with(self._values.of(asked, person))
+        return found
+
+    def _with(self, verdict: Settled) -> Deserved:
+        one, given = self._plain, dict(self._plain.given)
+        for target, values in verdict.given.items():
+            given[target] = {**given.get(target, {}), **values}
+        return Deserved(MappingProxyType(given), one.frozen, one.expired, one.matched, one.unsure, verdict.held)
 
 
 class CompiledPolicy:
@@ -163,7 +194,10 @@ class CompiledPolicy:
         suspended: tuple[Unevaluable, ...],
         governed: Mapping[str, Mapping[Entitlement, str]],
         bindings: Mapping[tuple[str, str], str],
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
+        self._settlements: dict[object, Settlement] = {}
         self.suspended = suspended
         self.governed = governed
         self.bindings = bindings
@@ -184,8 +218,8 @@ class CompiledPolicy:
             key for leaf in asked if isinstance(leaf, GroupIs) for key in directory.resolve(leaf).keys
         )
         self._day: date | None = None
-        self._by_shape: dict[object, Deserved] = {}
-        self._by_verdicts: dict[object, Deserved] = {}
+        self._by_shape: dict[object, _Sum] = {}
+        self._by_verdicts: dict[object, _Sum] = {}
 
     def desired(self, person: Person, today: date) -> Deserved:
         """What the rules come to for a person; the person's standing is the caller's to weigh. `today` is the day in
@@ -197,7 +231,7 @@ class CompiledPolicy:
         found = self._by_shape.get(shape)
         if found is None:
             found = self._by_shape[shape] = self._work_out(self._facts(person, groups), today)
-        return found
+        return found.of(person)
 
     def explain(self, person: Person, today: date) -> tuple[RuleVerdict, ...]:
         """Every rule's verdict on a person, in the order of the policy, with the reason in words."""
@@ -213,7 +247,7 @@ class CompiledPolicy:
             return RuleVerdict(rule, verdict, words)
         return RuleVerdict(rule, False, f"ended on {rule.until}; {words}", ended=verdict is True)
 
-    def _work_out(self, facts: Facts, today: date) -> Deserved:
+    def _work_out(self, facts: Facts, today: date) -> _Sum:
         """Asks only the rules that are neither a certain yes nor a certain no."""
         yes: set[int] = set()
         possible = set(self._always)
@@ -240,7 +274,7 @@ class CompiledPolicy:
             for value in values:
                 yield (name, value, "=")
 
-    def _add_up(self, yes: tuple[int, ...], unknown: tuple[int, ...], today: date) -> Deserved:
+    def _add_up(self, yes: tuple[int, ...], unknown: tuple[int, ...], today: date) -> _Sum:
         matched, unsure = [self._resolved[n] for n in yes], [self._resolved[n] for n in unknown]
         given = _together(self._awards[n] for n in yes if not _over(self._resolved[n].rule, today))
         frozen: dict[str, dict[Entitlement, str]] = {}
@@ -250,13 +284,33 @@ class CompiledPolicy:
                 if entitlement not in given.get(target, {}):
                     frozen.setdefault(target, {}).setdefault(entitlement, one.rule.name)
         over = [one for one in matched if _over(one.rule, today)]
-        return Deserved(
+        values = self._settlement(
+            tuple([n for n in yes if self._resolved[n].values and not _over(self._resolved[n].rule, today)]),
+            tuple([n for n in unknown if self._resolved[n].values and not _over(self._resolved[n].rule, today)]),
+        )
+        named = {(award.target, award.attribute) for award in values.awards} if values else set()
+        expired = _expired(over, given, frozen)
+        for one in over:
+            for award in one.values:
+                if award.attribute and one.rule.until and (award.target, award.attribute) not in named:
+                    expired.setdefault(award.target, {})[award.attribute] = (one.rule.name, one.rule.until)
+        plain = Deserved(
             MappingProxyType(given),
             MappingProxyType(frozen),
-            MappingProxyType(_expired(over, given, frozen)),
+            MappingProxyType(expired),
             tuple([one.rule.name for one in matched]),
             tuple([one.rule.name for one in unsure]),
         )
+        return _Sum(plain, values)
+
+    def _settlement(self, sure: tuple[int, ...], unsure: tuple[int, ...]) -> Settlement | None:
+        """Shared by all whom the same rules give attributes, whatever else they get."""
+        found = self._settlements.get((sure, unsure))
+        if found is None and (sure or unsure):
+            awards = [award for n in sure for award in self._resolved[n].values]
+            awards += [replace(award, sure=False) for n in unsure for award in self._resolved[n].values]
+            found = self._settlements[sure, unsure] = Settlement(awards, self._kinds)
+        return found
 
 
 def _together(awards: Iterable[Mapping[str, dict[Entitlement, tuple[str, ...]]]]) -> dict[str, Entitlements]:
@@ -299,12 +353,14 @@ def compile_policy(
     catalogues: Mapping[str, Catalogue],
     bindings: Mapping[tuple[str, str], str] | None = None,
     governed: Mapping[str, Mapping[str, Entitlement]] | None = None,
+    values: Mapping[str, Mapping[str, ValueRule]] | None = None,
 ) -> CompiledPolicy:
     """Look up every name that the rules use.
 
     `groups` has a key for each source that has been read whole. Only the targets in `catalogues` are looked at, so a
     run over one target passes one. `bindings` are group ids by (source, name as written), `governed` entitlements by
-    target and name as written (the text of the Reference): what those names meant when first used.
+    target and name as written (the text of the Reference): what those names meant when first used. `values` say by
+    target and name which values an attribute may be given.
     """
     directory = GroupDirectory(groups, bindings)
     meanings = _Meanings(catalogues, governed or {})
@@ -320,7 +376,18 @@ def compile_policy(
         (*suspended, *meanings.findings()),
         {target: MappingProxyType(names) for target, names in meanings.governed.items()},
         _bound(resolved, directory),
+        _kinds(values or {}, catalogues),
     )
+
+
+def _kinds(values: Mapping[str, Mapping[str, ValueRule]], catalogues: Mapping[str, Catalogue]) -> Kinds:
+    found: dict[tuple[str, str], tuple[ValueRule, str]] = {}
+    for target, declared in values.items():
+        for name, rule in declared.items():
+            items = catalogues[target].named(ATTRIBUTE, name) if target in catalogues else ()
+            definition = items[0].definition if items else None
+            found[target, name] = (rule, definition.type if definition else "")
+    return found
 
 
 def _bound(resolved: Sequence[_Resolved], directory: GroupDirectory) -> Mapping[tuple[str, str], str]:
@@ -343,22 +410,28 @@ class _Meanings:
         self._known: dict[tuple[str, Reference], Meaning] = {}
         self._faults: dict[tuple[str, Reference], list[tuple[Rule, str]]] = {}
 
-    def of(self, rule: Rule) -> tuple[tuple[tuple[str, Entitlement], ...], tuple[tuple[str, Entitlement], ...]]:
-        """What a rule gives, and what it keeps because a name of it no longer means that."""
+    def of(self, rule: Rule) -> tuple[_Held, _Held, tuple[Award, ...]]:
+        """What a rule gives; what it keeps as a name of it no longer means that; and what it says of attributes."""
         gives: dict[tuple[str, Entitlement], None] = {}
         keeps: dict[tuple[str, Entitlement], None] = {}
+        values: list[Award] = []
         for target, reference, where in rule.give:
             if target not in self._catalogues:
                 continue
-            meaning = self._look_up(target, reference)
+            bare = reference.bare
+            meaning = self._look_up(target, bare)
             if meaning.problem:
-                self._faults.setdefault((target, reference), []).append((rule, where or rule.where))
+                self._faults.setdefault((target, bare), []).append((rule, where or rule.where))
             if meaning.entitlement:
-                gives[target, meaning.entitlement] = None
-                self.governed[target].setdefault(meaning.entitlement, str(reference))
+                self.governed[target].setdefault(meaning.entitlement, str(bare))
             if meaning.former:
                 keeps[target, meaning.former] = None
-        return tuple(gives), tuple(keeps)
+            if reference.kind == ATTRIBUTE:
+                meant = meaning.entitlement or meaning.former
+                values.append(Award(target, reference.name, meant, reference.scope, rule.name, meaning.problem))
+            elif meaning.entitlement:
+                gives[target, meaning.entitlement] = None
+        return tuple(gives), tuple(keeps), tuple(values)
 
     def findings(self) -> Iterable[Unevaluable]:
         for (target, reference), places in self._faults.items():
@@ -385,8 +458,11 @@ def groups_asked(rules: Iterable[Rule]) -> Mapping[str, frozenset[str]]:
 
 
 def attributes_asked(rules: Iterable[Rule]) -> frozenset[str]:
-    """The profile attributes that the rules ask about: what a pull must bring."""
-    return frozenset(leaf.name for rule in rules for leaf in leaves(rule.when) if not isinstance(leaf, GroupIs))
+    """The profile attributes that the rules ask about, or take values from: what a pull must bring."""
+    rules = list(rules)
+    asked = {leaf.name for rule in rules for leaf in leaves(rule.when) if not isinstance(leaf, GroupIs)}
+    taken = {profile_name(named.reference.scope) for rule in rules for named in rule.give}
+    return frozenset(asked | taken - {""})
 
 
 def count_matches(policy: CompiledPolicy, people: Iterable[Person], today: date) -> Counter[str]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from worker.core.drift import Cause, Drift, DriftKind
-from worker.core.identity import Entitlement
+from worker.core.identity import ATTRIBUTE, Entitlement
 
 
 def quoted(text: str, limit: int = 160) -> str:
@@ -50,6 +50,7 @@ _CHANGES: Mapping[DriftKind, str] = {
     DriftKind.EXCESS_ENTITLEMENT: "revoke {what} from {who} in {target}",
     DriftKind.EXPIRED_ENTITLEMENT: "revoke {what} from {who} in {target}",
     DriftKind.MISSING_ENTITLEMENT: "grant {what} to {who} in {target}",
+    DriftKind.WRONG_VALUE: "set {what} for {who} in {target} instead of {before}",
 }
 
 _FINDINGS: Mapping[DriftKind, str] = {
@@ -64,10 +65,14 @@ _FINDINGS: Mapping[DriftKind, str] = {
     DriftKind.EXCESS_ENTITLEMENT: "{who} holds {what} in {target}",
     DriftKind.EXPIRED_ENTITLEMENT: "{who} still holds {what} in {target}",
     DriftKind.MISSING_ENTITLEMENT: "{who} lacks {what} in {target}",
+    DriftKind.WRONG_VALUE: "{who} holds {had} in {target}, not {after}",
+    DriftKind.HELD_VALUE: "{field} of {who} in {target} is held, neither given nor taken: {detail}",
     DriftKind.ORPHAN: "{who} in {target} belongs to nobody we know",
     DriftKind.DISPUTED: "{who} in {target} may not be who it seems: {detail}",
     DriftKind.UNEVALUABLE_RULE: "rule {field} cannot be evaluated: {detail}",
     DriftKind.HELD_PERSON: "{who} is on hold in {target}: {detail}",
+    DriftKind.DISPUTED_PERSON: "{who} may be the same person as {detail}",
+    DriftKind.SOURCES_DISAGREE: "{who} has an account in {target}, and the sources do not agree: {detail}",
 }
 
 _CAUSES: Mapping[Cause, str] = {
@@ -128,15 +133,27 @@ def _filled(template: str, drift: Drift, who: str, label: Label) -> str:
     return template.format(
         who=who,
         target=drift.target,
-        what=quoted(label(drift.entitlement), 160) if drift.entitlement else "",
+        what=_labelled(drift, drift.after or drift.before, label),
+        had=_labelled(drift, drift.before, label),
         field=quoted(drift.field, 80),
         before=quoted(drift.before, 120) or "nothing",
         after=quoted(drift.after, 120) or "nothing",
-        detail=quoted(drift.detail, 400),
+        detail=quoted(drift.detail, 600),
         aside=_aside(drift),
     )
 
 
+def _labelled(drift: Drift, value: str, label: Label) -> str:
+    """`role Developer`; of an attribute with its value."""
+    one = drift.entitlement
+    if one is None:
+        return ""
+    return quoted(label(Entitlement(one.kind, one.id, value) if one.kind == ATTRIBUTE else one), 160)
+
+
 def _aside(drift: Drift) -> str:
     """What else is to be known before anything is done about it."""
-    return f" ({quoted(drift.detail, 400)})" if drift.kind is DriftKind.ABSENT_PERSON and drift.detail else ""
+    return f" ({quoted(drift.detail, 400)})" if drift.kind in _WITH_DETAIL and drift.detail else ""
+
+
+_WITH_DETAIL = frozenset({DriftKind.ABSENT_PERSON, DriftKind.EXCESS_ENTITLEMENT, DriftKind.EXPIRED_ENTITLEMENT})

@@ -19,7 +19,7 @@ from worker.flows import effects
 from worker.flows.deeplook import heirloom
 from worker.flows.leaving import Case, over_by
 from worker.ports import Made, Step
-from worker.store import leases, mirror, offboardings, people, runs
+from worker.store import leases, marks, mirror, offboardings, people, runs
 from worker.store.leases import Held
 from worker.store.tables import Run
 
@@ -176,7 +176,7 @@ def _person_called(case: Case, session: Session, name: str) -> Heir:
     if len(found) != 1:
         return Heir(why_not=f"{len(found) or 'nobody'} known as {quoted(name, 80)}, who should have it")
     heir, label = found[0], person_label(found[0].name, found[0].login)
-    if heir.person_id == case.person_id or people.row_of(session, heir.person_id).departure_marked_at is not None:
+    if heir.person_id == case.person_id or marks.row_of(session, heir.person_id).departure_marked_at is not None:
         return Heir(why_not=f"{label} should have it, and is leaving too")
     links = [
         link.account_id

@@ -14,17 +14,19 @@ from worker.ports import Check, Source
 from worker.store import mirror, people
 
 
-def checks(site: Site, name: str, snapshot_id: uuid.UUID, accept_counts: bool) -> list[Check]:
-    """`accept_counts`: a human looks at the counts, so that the read may have shrunk."""
+def checks(site: Site, name: str, snapshot_id: uuid.UUID, accept_counts: bool) -> tuple[list[Check], Sequence[str]]:
+    """What the read has to show, and who in it is missing by id as well. `accept_counts`: a human looks at the counts,
+    so that the read may have shrunk."""
     with site.begin() as session:
         found = [_seen(site, session, snapshot_id, name)]
         if not accept_counts:
             staged = mirror.staged_counts(session, snapshot_id)
             found = [*found, *_shrinkage(site, session, name, staged)]
-        vanished = people.vanished_ids(session, snapshot_id, name) if name in site.sources else []
+        final = name in site.final_sources
+        vanished = people.vanished_ids(session, snapshot_id, name, final=final) if name in site.sources else []
     if all(check.passed for check in found):
         found += _really_gone(site.sources[name], vanished) if vanished else []
-    return found
+    return found, vanished
 
 
 def refuse_failed(name: str, checks: Sequence[Check]) -> None:
@@ -47,13 +49,19 @@ def _seen(site: Site, session: Session, snapshot_id: uuid.UUID, name: str) -> Ch
     return Check("must_see", not missing, f"not seen: {shown}" if missing else "all seen")
 
 
+_SHRINKING = {"inherited": "memberships through nested groups"}
+
+
 def _shrinkage(site: Site, session: Session, name: str, staged: Mapping[str, int]) -> list[Check]:
     """Whether there is much less of anything than at the last certified read."""
     before = mirror.current_snapshot(session, name)
     if before is None:
         return []
     limits = site.loaded.settings.limits.shrink
-    of_source = {"identities": limits.people, "groups": limits.groups, "memberships": limits.memberships}
+    of_source = {
+        "identities": limits.people, "groups": limits.groups, "memberships": limits.memberships,
+        "inherited": limits.memberships,  # one group that is not in another any more is one row, and many people
+    }  # fmt: skip
     checks = []
     for noun, share in (of_source if name in site.sources else {"accounts": limits.accounts}).items():
         was, is_now = before.counts.get(noun, 0), staged.get(noun, 0)
@@ -61,7 +69,7 @@ def _shrinkage(site: Site, session: Session, name: str, staged: Mapping[str, int
         fine = lost <= limits.above or lost <= was * share
         checks.append(
             Check(
-                f"{noun} did not shrink",
+                f"{_SHRINKING.get(noun, noun)} did not shrink",
                 fine,
                 f"{was:,} before, {is_now:,} now; at most {share:.0%} may go at once. If this is true, run"
                 f" `trueup check --accept-baseline {name}`, or raise limits.shrink",

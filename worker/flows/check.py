@@ -13,7 +13,9 @@ from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.site import Site
 from worker.ports import Notice
-from worker.store import governed, installations, mirror
+from worker.store import governed, installations, joining, mirror, sweep
+
+RARELY = 0.9  # of its people; a key that fewer have is worth a word
 
 
 @dataclass
@@ -67,9 +69,24 @@ def _check_one(site: Site, name: str, found: Checkup, accepting: bool) -> None:
             facts = {"connector": name, "snapshot": seen.snapshot_id, "counts": seen.counts}
             site.record(session, site.event("baseline accepted", facts))
             found.accepted.append(name)
+        if site.loaded.values.get(name):
+            found.notices.append((name, _freshness(sweep.freshness(session, name))))
         baseline = installations.baseline(session, name)
         if baseline is not None:
             found.baselines[name] = baseline.counts
+
+
+def _freshness(known: sweep.Freshness) -> Notice:
+    """Of whom it is known which values of attributes they have themselves."""
+    since = f", the longest unread since {known.oldest:%Y-%m-%d %H:%M} UTC" if known.oldest else ""
+    text = f"Own attribute values are known of {counted(known.known, 'account')}{since}."
+    if not known.unknown:
+        return Notice(text)
+    return Notice(
+        f"{text} Those of {counted(known.unknown, 'linked account')} have not been read yet: where a rule gives an"
+        " attribute, nothing is given to them before.",
+        "Observe again, or read more at a time: `attribute_reads`.",
+    )
 
 
 def _forget_installation(site: Site, name: str) -> None:
@@ -78,9 +95,24 @@ def _forget_installation(site: Site, name: str) -> None:
             site.record(session, site.event("installation unpinned", {"connector": name}))
 
 
+def _check_joining(site: Site) -> list[str]:
+    """Keys that many people lack, or share with others of their source: who has no value of one is joined by none."""
+    keys = site.loaded.settings.joining.keys if len(site.sources) > 1 else ()
+    told = []
+    with site.begin() as session:
+        for key in keys:
+            for source, (number, filled, shared) in joining.value_counts(session, list(site.sources), key).items():
+                what = f"joining: {quoted(key, 60)}"
+                if filled < number * RARELY:
+                    told.append(f"{what} is filled for {filled:,} of {counted(number, 'person', 'people')} of {source}")
+                if shared:
+                    told.append(f"{what} is not unique in {source}: {shared:,} people share theirs with somebody")
+    return told
+
+
 def _check_policy(site: Site, found: Checkup) -> None:
     """Names that mean nothing, rules that fit nobody: said here, before a run suspends them."""
-    found.warnings += site.loaded.warnings
+    found.warnings += [*site.loaded.warnings, *_check_joining(site)]
     readable = [name for name in site.targets if name in found.counts]
     if len(readable) < len(site.targets) or any(name not in found.counts for name in site.sources):
         return
@@ -89,7 +121,7 @@ def _check_policy(site: Site, found: Checkup) -> None:
         catalogues = {name: mirror.catalogue(session, name) for name in readable}
         bindings = governed.group_bindings(session)
         meant = {name: governed.governance(session, name).bindings for name in readable}
-    policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant)
+    policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant, site.loaded.values)
     found.policy += [u.sentence for u in policy.suspended]
     found.policy += [text for name in readable for text in guards.unmeant(site, name, catalogues[name])]
     suspended = {u.rule for u in policy.suspended}

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from worker.core.correlation import Correlation, Known, correlate
-from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
+from worker.core.correlation import Correlation, Dispute, Known, Tie, correlate
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
 from worker.core.receipt import ACCOUNT
 from worker.core.render import quoted
 from worker.errors import TrueupError
@@ -44,7 +44,7 @@ class Looks:
         account = self.of[account_id].account
         if account is None:
             return set()
-        held = {e.key for e in account.entitlements if not self.closed(e)}
+        held = {e.bare.key for e in account.entitlements if not self.closed(e)}
         return (held - self.unseen_keys(account_id)) | ({ACCOUNT} if account.active else set())
 
     def unseen_keys(self, account_id: str) -> set[str]:
@@ -60,16 +60,17 @@ class Looks:
         """What people read."""
         if key == ACCOUNT:
             return "the account itself"
-        return self.of[account_id].labels.get(key) or self.catalogue.label(Entitlement.parse(key))
+        one = Entitlement.parse(key)
+        return self.of[account_id].labels.get(one.bare.key) or self.catalogue.label(one)
 
 
 def look(case: Case, *, heirlooms: float | None = None) -> Looks:
     """Every account of the person, now: the linked ones, and whatever there is under their trusted keys. `heirlooms` is
     the time.monotonic() until which what works for others may be read; else it is left out."""
-    found = case.connector.accounts_of(_keys(case, case.person))
+    found = _accounts_of(case)
     with case.site.begin() as session:
         linked = [link.account_id for link in people.links_of(session, case.person_id) if _is_here(case, link)]
-        catalogue = mirror.catalogue(session, case.target)
+        catalogue = _with_attributes_open(mirror.catalogue(session, case.target))
     fresh = [account for account in found if account.id not in linked]
     deep = {id: _deep(case, id, heirlooms) for id in dict.fromkeys([*linked, *(account.id for account in fresh)])}
     untouched = _adopt(case, fresh, deep, catalogue) if fresh else {}
@@ -96,6 +97,19 @@ def completed(case: Case, first: Looks, after: Looks) -> Looks:
     return replace(after, of={**after.of, **whole}) if whole else after
 
 
+def _with_attributes_open(catalogue: Catalogue) -> Catalogue:
+    """What may not be given, as people could change it themselves, is unset all the same: a deep look has no values but
+    those that can be."""
+    items = (replace(item, closed="") if item.kind == ATTRIBUTE else item for item in catalogue.items)
+    return Catalogue(tuple(items))
+
+
+def _accounts_of(case: Case) -> list[Account]:
+    """Under the keys of each of their identities."""
+    found = [account for keys in _all_keys(case, case.person) for account in case.connector.accounts_of(keys)]
+    return list({account.id: account for account in found}.values())
+
+
 def _is_here(case: Case, link: Any) -> bool:
     return bool(link.target == case.target and link.state == "linked")
 
@@ -103,9 +117,15 @@ def _is_here(case: Case, link: Any) -> bool:
 def _keys(case: Case, person: Person) -> dict[str, str]:
     """What may tell by itself that an account is theirs."""
     trust = case.site.loaded.settings.correlation_of(case.target).trust
-    email = person.text("email") or next((i.email for i in person.identities if i.email), "")
+    email = person.text("email") or next((i.email for i in person.speaking if i.email), "")
     known = {"login": case.connector.login(person), "email": email}
     return {key: known[key] for key in trust if known[key]}
+
+
+def _all_keys(case: Case, person: Person) -> list[dict[str, str]]:
+    """What each of their identities may be known by, once."""
+    each = [_keys(case, replace(person, identities=(identity,))) for identity in person.identities]
+    return [keys for n, keys in enumerate(each) if keys and keys not in each[:n]]
 
 
 def _deep(case: Case, account_id: str, heirlooms: float | None) -> Belongings:
@@ -135,14 +155,9 @@ def _adopt(
         ties = people.ties_about(session, case.target, [p.id for p in crowd], [a.id for a in fresh])
         mine = [tie.account_id for tie in ties if tie.linked and tie.person_id == case.person_id]
         there = [*mirror.account_rows_of(session, case.target, mine).values(), *fresh]
-        trust = site.loaded.settings.correlation_of(case.target).trust
-        found = correlate(
-            [_known_person(case, person, trust) for person in crowd],
-            [_known_account(a, deep, declared, catalogue) for a in there if not guards.no_person(a)],
-            ties, trust, (),
-        )  # fmt: skip
-        new = [tie for tie in found.new_ties if tie.person_id == case.person_id]
-        people.save_ties(session, case.target, new, site.actor, now)
+        accounts = [_known_account(a, deep, declared, catalogue) for a in there if not guards.no_person(a)]
+        found = _theirs(case, crowd, accounts, ties)
+        people.save_ties(session, case.target, found.new_ties, site.actor, now)
         site.record(session, *(
             site.event(
                 "account linked",
@@ -150,9 +165,26 @@ def _adopt(
                  "offboarding": case.row.id},
                 person_id=case.person_id,
             )
-            for tie in new
+            for tie in found.new_ties
         ))  # fmt: skip
-    return {a.id: _left_to_a_human(case, a, found, ties) for a in fresh if a.id not in {tie.account_id for tie in new}}
+    mine_now = {tie.account_id for tie in found.new_ties}
+    return {a.id: _left_to_a_human(case, a, found, ties) for a in fresh if a.id not in mine_now}
+
+
+def _theirs(case: Case, crowd: Sequence[Person], accounts: Sequence[Known], ties: Sequence[Tie]) -> Correlation:
+    """What of these accounts is beyond doubt the leaver's, under the keys of one identity after the other, and what is
+    in doubt. Of what one has found, the next one knows."""
+    trust = case.site.loaded.settings.correlation_of(case.target).trust
+    leaver, *others = crowd
+    new: list[Tie] = []
+    disputes: list[Dispute] = []
+    for identity in leaver.identities:
+        one = replace(leaver, identities=(identity,))
+        known = [_known_person(case, person, trust) for person in (one, *others)]
+        found = correlate(known, accounts, [*ties, *new], trust, ())
+        new += [tie for tie in found.new_ties if tie.person_id == case.person_id]
+        disputes += found.disputes
+    return Correlation(tuple(new), tuple(disputes))
 
 
 def _who_else(case: Case, session: Session, fresh: Collection[Account]) -> list[Person]:
@@ -169,7 +201,9 @@ def _who_else(case: Case, session: Session, fresh: Collection[Account]) -> list[
 
 def _known_person(case: Case, person: Person, trust: Sequence[str]) -> Known:
     keys = _keys(case, person)
-    return Known(person.id, {key: keys.get(key, "") for key in trust}, departed=person.id == case.person_id)
+    guest = all(identity.guest for identity in person.identities)
+    known = {key: keys.get(key, "") for key in trust}
+    return Known(person.id, known, departed=person.id == case.person_id, guest=guest)
 
 
 def _known_account(
@@ -177,7 +211,7 @@ def _known_account(
 ) -> Known:
     seen = deep[account.id].account if account.id in deep else account
     held = seen.entitlements if seen else frozenset()
-    power = any(e.key in declared or catalogue.privileged(e) for e in held)
+    power = any(e.bare.key in declared or catalogue.privileged(e) for e in held)
     return Known(account.id, {"login": account.login, "email": account.email}, privileged=power)
 
 

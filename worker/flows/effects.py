@@ -16,8 +16,8 @@ from sqlmodel import Session
 from worker import logs
 from worker.core.drift import Cause
 from worker.core.guardrails import State, Tally, counts_as
-from worker.core.identity import Account, Entitlement
-from worker.core.plan import TAKING, Operation
+from worker.core.identity import ATTRIBUTE, Account, Entitlement
+from worker.core.plan import GIVING, TAKING, Operation
 from worker.core.windows import Closed
 from worker.errors import (
     Denied,
@@ -35,11 +35,12 @@ from worker.flows import guards, home
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
 from worker.rest import CALLS_END, LANE
-from worker.store import decisions, episodes, installations, leases, mirror, notices, people, runs
+from worker.store import decisions, episodes, installations, leases, mirror, notices, people, runs, sweep
 from worker.store.leases import Held
 from worker.store.tables import ChangeRow, Run
 
-GIVING = frozenset({Operation.GRANT.value, Operation.CREATE.value, Operation.ENABLE.value})
+MARKED = frozenset(operation.value for operation in GIVING)  # what nobody gets who is marked as departed
+OPENING = MARKED - {Operation.REPLACE.value}  # what waits for a filter
 INTERRUPTED = "interrupted"
 FAILED = frozenset({o.value for o in (Outcome.FAILED, Outcome.REFUSED, Outcome.UNKNOWN)})
 DONE = frozenset({Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED})
@@ -130,7 +131,17 @@ class AccountWork:
             still = runs.still_open(session, self._changes)
             self._changes = {id: change for id, change in self._changes.items() if id in still}
             begun = runs.begun(session, self._run.id, self._subject)
+            self._refuse_unfiltered(session)
         self._spent |= {change.id for id, change in self._changes.items() if id in begun}
+
+    def _refuse_unfiltered(self, session: Session) -> None:
+        """Nothing is given where a filter is amiss that is not set here and now: its step failed before its worker
+        died, or it is not among what is applied."""
+        amiss = runs.filters_amiss(session, self._run.id, self._account_id) - self._changes.keys()
+        giving = [id for id in self._changes if amiss and self._gives([id]) and not self._filters([id])]
+        if giving:
+            self._end_in(session, giving, "skipped", "a filter of the account has to be right first")
+            self._changes = {id: change for id, change in self._changes.items() if id not in giving}
 
     def _account(self) -> Account:
         """As the plan saw it; for a create, as it should become."""
@@ -148,8 +159,10 @@ class AccountWork:
 
     def _task(self, change: ChangeRow) -> Task:
         operation = Operation(change.operation)
-        keyed = operation in (Operation.GRANT, Operation.REVOKE)
+        keyed = operation in (Operation.GRANT, Operation.REVOKE, Operation.REPLACE)
         entitlement = Entitlement.parse(change.entitlement) if keyed else None
+        if entitlement and entitlement.kind == ATTRIBUTE:
+            entitlement = replace(entitlement, scope=change.task["value"])
         return Task(str(change.id), operation, entitlement, dict(change.task["fields"]))
 
     def _make_all(self, steps: Sequence[Step]) -> None:
@@ -178,7 +191,10 @@ class AccountWork:
         return all(self._changes[t].operation in TAKING for t in tasks)
 
     def _gives(self, tasks: Sequence[str]) -> bool:
-        return any(self._changes[t].operation in GIVING for t in tasks)
+        return any(self._changes[t].operation in OPENING for t in tasks)
+
+    def _filters(self, tasks: Sequence[str]) -> bool:
+        return any(Entitlement.parse(self._changes[t].entitlement).kind == ATTRIBUTE for t in tasks)
 
     def _make(self, step: Step) -> Made | None:
         """One step to its end: again while the connector says that more of the same remains. None when not begun."""
@@ -195,9 +211,15 @@ class AccountWork:
         """Everything that must still hold at this moment, and then `attempted`; None when something does not."""
         site, now = self._site, self._site.now()
         self._held = leases.renew(session, self._held, site.claim)
-        giving = [t for t in step.tasks if self._changes[t].operation in GIVING]
+        giving = [t for t in step.tasks if self._changes[t].operation in MARKED]
         if giving and self._person_id and people.departure_marked(session, self._person_id):
             self._end_in(session, step.tasks, "refused", "the person has departed meanwhile")
+            return None
+        if giving and self._person_id and people.merged(session, self._person_id):
+            self._end_in(session, step.tasks, "refused", "they have turned out to be somebody whom we know already")
+            return None
+        if not self._account_id and people.has_account(session, self._run.target, self._person_id):
+            self._end_in(session, step.tasks, "refused", "an account there has turned out to be theirs")
             return None
         if self._account_id and not people.owns(session, self._run.target, self._account_id, self._person_id):
             self._end_in(session, step.tasks, "refused", "somebody has said meanwhile that the account is not theirs")
@@ -210,6 +232,8 @@ class AccountWork:
             if not self._spend_decision(session, change):
                 self._end_in(session, step.tasks, State.WAITING.value, "its approval is used up or has expired")
                 return None
+        if self._filters(step.tasks):
+            sweep.forget(session, self._run.target, self._account_id)
         self._position += 1
         step_id = runs.attempt(
             session, run_id=self._run.id, target=self._run.target, person_id=self._person_id,

@@ -61,7 +61,7 @@ def circumstances(
 ) -> Circumstances:
     """What the guards weigh, apart from decisions and waivers."""
     active = [a for a in accounts.values() if a.active and a.id not in bystanding]
-    holders = Counter(entitlement.key for account in active for entitlement in account.entitlements)
+    holders = Counter(entitlement.bare.key for account in active for entitlement in account.entitlements)
     own = installations.own_account_of(session, target)
     # A service account or the vendor's own is nobody who could let the others in again.
     administrators = {
@@ -111,7 +111,7 @@ def released(site: Site, target: str, catalogue: Catalogue, governance: Governan
     found: set[Entitlement] = set()
     for reference in site.loaded.released.get(target, ()):
         meaning = meaning_of(target, reference, catalogue, None).entitlement
-        bound = governance.bindings.get(str(reference))
+        bound = governance.bindings.get(str(reference.bare))
         found |= {e for e in (meaning, bound) if e is not None}
     return frozenset(found)
 

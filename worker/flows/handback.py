@@ -22,7 +22,7 @@ from worker.flows.leaving import Case
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
 from worker.ports import Made
-from worker.store import leases, mirror, offboardings, people
+from worker.store import leases, marks, mirror, offboardings, people
 from worker.store.tables import OffboardingRow, Run
 
 
@@ -42,10 +42,11 @@ def restore(site: Site, query: str) -> GivenBack:
     with site.begin() as session:
         row = offboardings.by_id(session, uuid.UUID(receipt.id))
         assert row is not None, "its receipt was just found"
-        if people.row_of(session, receipt.person_id).departure_marked_at is not None:
+        if marks.row_of(session, receipt.person_id).departure_marked_at is not None:
             raise Refused(f"{receipt.person} is still marked as departed; nothing is given back before that ends.")
         handed = list(_handed(session, row))
-        person = Person(receipt.person_id, Standing.ACTIVE, tuple(people.known_identities(session, receipt.person_id)))
+        known = people.known_identities(session, receipt.person_id, list(site.sources))
+        person = Person(receipt.person_id, Standing.ACTIVE, tuple(known))
     for target, account_id, one in handed:
         what = f"{one['kind']} {one['title']} in {target}"
         if target not in site.targets:

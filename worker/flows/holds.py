@@ -15,7 +15,7 @@ from worker.errors import Misconfigured, Refused
 from worker.flows.leaving import OFFBOARD, call_off, go_on, name_of
 from worker.flows.links import find_person
 from worker.flows.site import Nudge, Site
-from worker.store import offboardings, people
+from worker.store import marks, offboardings
 from worker.store.offboardings import ASKED, REJECTED, WAITING
 from worker.store.tables import OffboardingRow
 
@@ -103,7 +103,7 @@ def _approve(site: Site, session: Session, row: OffboardingRow) -> None:
 def _reject(site: Site, session: Session, row: OffboardingRow) -> None:
     """Nothing (more) is taken. A mark that only waited for this is lifted; that of the source's own word stays."""
     row.state, row.why, row.closed_at = REJECTED, f"rejected by {site.actor}", site.now()
-    people.unmark(session, str(row.person_id), (people.ASKED,))
+    marks.unmark(session, str(row.person_id), (marks.ASKED,))
     session.flush()
 
 
@@ -117,10 +117,10 @@ def lift(site: Site, person: str, note: str) -> str:
     with site.begin() as session:
         found = find_person(session, person)
         label = person_label(found.name, found.login)
-        cause = people.row_of(session, found.person_id).departure_cause
-        if cause == people.BY_SOURCE:
+        cause = marks.row_of(session, found.person_id).departure_cause
+        if cause == marks.BY_SOURCE:
             raise Refused(f"{label} has departed by the source's own word; only what it says next lifts that.")
-        if not people.unmark(session, found.person_id, (people.FORCED, people.ASKED)):
+        if not marks.unmark(session, found.person_id, (marks.FORCED, marks.ASKED)):
             raise Refused(f"Nobody holds {label} as departed, so there is nothing to lift.")
         events = call_off(site, session, found.person_id, "the hold was lifted")
         facts = {"cause": cause}

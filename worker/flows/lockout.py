@@ -25,7 +25,7 @@ from worker.flows.effects import DONE, AccountWork, Applied
 from worker.flows.leaving import AGAIN, BEFORE_LOCK_OUT, Case, call_off, pause_after, wait
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
-from worker.store import offboardings, people, runs
+from worker.store import marks, offboardings, people, runs
 from worker.store.offboardings import OPEN, WAITING, WORKING
 from worker.store.tables import ChangeRow, OffboardingTarget, Run
 
@@ -59,7 +59,7 @@ def _opened(site: Site, id: uuid.UUID, target: str) -> Case | None:
         if part.not_before is not None and part.not_before > site.now():
             return None
         person_id = str(row.person_id)
-        mark = people.row_of(session, person_id)
+        mark = marks.row_of(session, person_id)
         if mark.departure_marked_at is None:
             site.record(session, *call_off(site, session, person_id, "the departure mark was lifted"))
             return None
@@ -67,10 +67,8 @@ def _opened(site: Site, id: uuid.UUID, target: str) -> Case | None:
             part.state, part.failure = offboardings.DONE, "the settings have no such target any more"
             receipts.close_if_done(site, session, row.id)
             return None
-        known = people.known_identities(session, person_id)
-    order = list(site.loaded.sources)
-    known.sort(key=lambda i: order.index(i.source) if i.source in order else len(order))
-    forced = mark.departure_cause == people.FORCED
+        known = people.known_identities(session, person_id, list(site.sources))
+    forced = mark.departure_cause == marks.FORCED
     return Case(
         site, row, target, Person(person_id, Standing.DEPARTED, tuple(known), departure_marked=True, forced=forced)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,17 +16,19 @@ from sqlmodel import Session
 
 from worker.core.actors import is_machine
 from worker.core.audit import Event
-from worker.core.identity import Identity, Standing
+from worker.core.identity import Standing
 from worker.core.render import quoted
+from worker.core.standing import LOST, weigh
 from worker.errors import Paused, Refused, TrueupError
 from worker.flows import home, lockout
 from worker.flows.leaving import OFFBOARD, end_waivers, go_on, pause_after, wait
 from worker.flows.recognising import recognise
 from worker.flows.site import Nudge, Site
 from worker.rest import LANE
-from worker.store import leases, mirror, offboardings, people
+from worker.store import leases, marks, offboardings, people
 from worker.store.leases import Held
 from worker.store.offboardings import ASKED, NOT_CONFIRMED, WAITING
+from worker.store.people import LastKnown
 from worker.store.tables import OffboardingRow
 
 OPERATOR, API, HOOK, SCHEDULE, WATCH = "operator", "api", "hook", "schedule", "watch"
@@ -78,7 +80,7 @@ def heed(
         return None
     settled = offboardings.closed_of(session, person_id)
     if settled is not None and settled.closed_at is not None and event_at is not None:
-        still = people.row_of(session, person_id).departure_marked_at is not None
+        still = marks.row_of(session, person_id).departure_marked_at is not None
         if still and event_at <= settled.closed_at and offboardings.open_of(session, person_id) is None:
             return settled.id
     asked = Asked(HOOK, f"{source}: {quoted(trigger, 120)}", f"hook:{source}", event_at)
@@ -86,12 +88,12 @@ def heed(
     return row.id
 
 
-def begin_all(site: Site, session: Session, source: str, person_ids: Sequence[str]) -> list[Event]:
-    """Of everybody whom one read of a source saw depart; what the trail says about it."""
-    asked = Asked(SCHEDULE, f"{source} says that they have departed", BY_ITSELF)
+def begin_all(site: Site, session: Session, leaving: Mapping[str, str]) -> list[Event]:
+    """Of everybody whom one read saw depart, each with the source whose word it is; what the trail says about it."""
     events = []
-    for person_id in person_ids:
-        _, said = opened(site, session, person_id, asked, batch=len(person_ids))
+    for person_id, source in leaving.items():
+        asked = Asked(SCHEDULE, f"{source} says that they have departed", BY_ITSELF)
+        _, said = opened(site, session, person_id, asked, batch=len(leaving))
         events += said
     return events
 
@@ -104,6 +106,9 @@ def opened(
     row = offboardings.open_of(session, person_id)
     if row is not None:
         return row, _join(site, session, row, asked)
+    now_known_as = people.resolved(session, [person_id])[person_id]
+    if now_known_as != person_id:  # they have turned out to be somebody whom we know
+        return opened(site, session, now_known_as, asked, batch)
     row = offboardings.add(
         session,
         OffboardingRow(
@@ -199,8 +204,8 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         row = offboardings.by_id(session, id)
         if row is None or row.state != ASKED or (row.not_before is not None and row.not_before > site.now()):
             return
-        known = people.known_identities(session, str(row.person_id))
-        held = people.row_of(session, str(row.person_id)).departure_cause == people.FORCED
+        known = people.last_known(session, str(row.person_id), list(site.sources), site.final_sources)
+        held = marks.row_of(session, str(row.person_id)).departure_cause == marks.FORCED
     try:
         home.refuse_restored(site)
         standing, said = (None, "") if row.forced else _word(site, known, unless_held=held)
@@ -212,39 +217,56 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         if row is None or row.state != ASKED:
             return
         if standing is Standing.DEPARTED:
-            events = _let_through(site, session, row, people.BY_SOURCE, said)
+            events = _let_through(site, session, row, marks.BY_SOURCE, said)
         elif row.forced or held:
-            events = _let_through(site, session, row, people.FORCED, said)
+            events = _let_through(site, session, row, marks.FORCED, said)
         else:
             events = _not_confirmed(site, row, said)
         site.record(session, *events)
 
 
-def _word(site: Site, known: Sequence[Identity], *, unless_held: bool) -> tuple[Standing | None, str]:
-    """What the sources say of a person, asked by id just now, and in which words."""
+def _word(site: Site, known: Sequence[LastKnown], *, unless_held: bool) -> tuple[Standing | None, str]:
+    """What the sources of a person come to, each asked by id just now, and in which words. One that does not decide and
+    cannot be asked keeps nobody waiting: it counts as it was read last."""
+    authority = site.loaded.settings.departure_authority()
+    declared = [one for one in known if one.identity.source in site.sources]
+    decides = {one.identity.source for one in declared} & {authority} or {one.identity.source for one in declared}
     said: list[tuple[str, Standing | None]] = []
     words = []
-    try:
-        for identity in known:
-            if identity.source in site.sources:
-                found = _asked(site, identity)
-                said.append((identity.source, found.standing if found else None))
-                words.append(f"{identity.source} says {found.status if found else 'that there is no such person'}")
-    except TrueupError:
-        if unless_held:  # a human's word holds meanwhile
-            return None, "the source could not be asked"
-        raise
+    for one in declared:
+        source = one.identity.source
+        try:
+            standing, status = _asked(site, one)
+        except TrueupError:
+            if unless_held:  # a human's word holds meanwhile
+                return None, "the source could not be asked"
+            if source in decides:
+                raise
+            standing, status = _as_read(one), f"{one.identity.status}, when it could last be asked"
+        said.append((source, standing))
+        words.append(f"{source} says {status}")
     if not said:
         return Standing.HOLD, "no source knows them"
-    return mirror.standing_of(said, site.loaded.settings.departure_authority()), "; ".join(words)
+    return weigh(said, authority).standing, "; ".join(words)
 
 
-def _asked(site: Site, identity: Identity) -> Identity | None:
-    """Whoever was known to have departed and is now deleted has departed."""
-    source = site.sources[identity.source]
-    recognise(site, identity.source, source)
-    found = source.person(identity.id)
-    return identity if found is None and identity.standing is Standing.DEPARTED else found
+def _asked(site: Site, one: LastKnown) -> tuple[Standing | None, str]:
+    """Whoever was known to have departed, or to be gone for good, and is not there has departed."""
+    known = one.identity
+    source = site.sources[known.source]
+    recognise(site, known.source, source)
+    found = source.person(known.id)
+    if found is not None:
+        return found.standing, found.status
+    if known.standing is Standing.DEPARTED:
+        return known.standing, known.status
+    return (Standing.DEPARTED if one.final else LOST), "that there is no such person"
+
+
+def _as_read(one: LastKnown) -> Standing | None:
+    if one.current:
+        return one.identity.standing
+    return Standing.DEPARTED if one.final else LOST
 
 
 def _put_off(site: Site, id: uuid.UUID, error: TrueupError) -> None:
@@ -268,11 +290,11 @@ def _let_through(site: Site, session: Session, row: OffboardingRow, cause: str, 
     anything by a human's word alone while that waits for another one."""
     now, person_id = site.now(), str(row.person_id)
     over = _over_limits(site, session, row)
-    waits = over and cause == people.FORCED and people.row_of(session, person_id).departure_cause != people.FORCED
-    people.mark_departed(session, person_id, people.ASKED if waits else cause, now)
-    row.confirmed_at = row.confirmed_at or (now if cause == people.BY_SOURCE else None)
+    waits = over and cause == marks.FORCED and marks.row_of(session, person_id).departure_cause != marks.FORCED
+    marks.mark_departed(session, person_id, marks.ASKED if waits else cause, now)
+    row.confirmed_at = row.confirmed_at or (now if cause == marks.BY_SOURCE else None)
     row.marked_at, row.not_before = now, None
-    facts = {"offboarding": row.id, "trigger": row.trigger, "cause": people.ASKED if waits else cause, "said": said}
+    facts = {"offboarding": row.id, "trigger": row.trigger, "cause": marks.ASKED if waits else cause, "said": said}
     facts["waivers ended"] = end_waivers(session, person_id, now)
     events = [site.event("departure marked", facts, person_id=row.person_id)]
     if over:

@@ -109,8 +109,10 @@ _NOUNS: Mapping[DriftKind, str] = {
     DriftKind.DISPUTED: "disputed",
     DriftKind.UNEVALUABLE_RULE: "unevaluable",
     DriftKind.HELD_PERSON: "held",
+    DriftKind.DISPUTED_PERSON: "person in dispute",
+    DriftKind.SOURCES_DISAGREE: "disagreement",
 }
-_PLURALS = {"orphan": "orphans"}
+_PLURALS = {"orphan": "orphans", "person in dispute": "people in dispute", "disagreement": "disagreements"}
 
 
 def _may_wait(judged: Judged) -> bool:

@@ -15,14 +15,17 @@ from dataclasses import dataclass
 
 from sqlmodel import Session
 
+from worker.core.audit import Event
+from worker.core.identity import ATTRIBUTE
 from worker.core.policy import attributes_asked, groups_asked
 from worker.core.render import counted
 from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
-from worker.flows import certificate, departures, home
+from worker.flows import certificate, departures, guards, home, joining
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
-from worker.ports import Part, Piece, Source, SourcePage, Target, Wanted, Whole
-from worker.store import leases, mirror, notices, parts, people
+from worker.ports import Asked, Part, Piece, Source, SourcePage, Target, Wanted, Whole
+from worker.store import governed, leases, mirror, notices, parts, people, sweep
+from worker.store import joining as store_joining
 from worker.store.parts import Claim
 
 READERS = 4  # parts that a read in a terminal does at the same time
@@ -91,19 +94,21 @@ def begin(site: Site, name: str) -> uuid.UUID:
         with site.begin() as session:
             notices.read_refused(session, name, str(error), site.now())
         raise
+    first = _first_parts(site, name)
     with site.begin() as session:
         leases.turn(session, f"read {name}")
         if parts.under_way(session, name):
             raise Unavailable(f"Another Trueup is reading {name} just now; wait for it, then run this again.", BUSY)
         snapshot_id = mirror.start_snapshot(session, name, site.now())
-        parts.begin(session, snapshot_id, site.owner, _first_parts(site, name))
+        parts.begin(session, snapshot_id, site.owner, first)
     site.say(f"{'Reading' if name in site.sources else 'Observing'} {name}")
     return snapshot_id
 
 
 def _first_parts(site: Site, name: str) -> Sequence[Part]:
     if name in site.targets:
-        return site.targets[name].parts()
+        with site.begin() as session:
+            return site.targets[name].parts(_asked(site, session, name))
     return site.sources[name].parts(_wanted(site, name))
 
 
@@ -113,6 +118,16 @@ def _wanted(site: Site, name: str) -> Wanted:
     asked = groups_asked(rules).get(name, frozenset())
     attributes = attributes_asked(rules) | frozenset(settings.joining.keys)
     return Wanted(asked | frozenset(settings.must_see_of(name).groups), attributes)
+
+
+def _asked(site: Site, session: Session, target: str) -> Asked:
+    """The attributes that rules give, and those that are governed still."""
+    given = {n.reference for rule in site.loaded.rules for n in rule.give if n.target == target}
+    held = governed.governance(session, target).governed
+    return Asked(
+        frozenset(reference.name for reference in given if reference.kind == ATTRIBUTE),
+        frozenset(entitlement.id for entitlement in held if entitlement.kind == ATTRIBUTE),
+    )
 
 
 def _connector(site: Site, name: str) -> Source | Target:
@@ -175,6 +190,25 @@ def _do(site: Site, name: str, claim: Claim) -> None:
                 return  # we were too slow, and it is somebody else's
             _stage(session, claim.snapshot_id, name, piece)
             parts.add(session, claim.snapshot_id, site.owner, piece.parts)
+            if name in site.targets and site.targets[name].sweeps:
+                _sweep(site, session, name, claim.snapshot_id)
+
+
+def _sweep(site: Site, session: Session, name: str, snapshot_id: uuid.UUID) -> None:
+    """Whoever does the last part of the lists says whose own values are read besides, once: now all accounts are known.
+
+    The read is locked, so that of two who are last at the same time one sees the other's part done.
+    """
+    target, asked = site.targets[name], _asked(site, session, name)
+    remaining = parts.remaining(session, snapshot_id)
+    if not asked or remaining.waiting or remaining.claimed:
+        return
+    due = sweep.due(
+        session, snapshot_id, name, names=asked.names, ids=asked.ids, nobodys=guards.NO_PERSON, most=target.sweeps
+    )
+    found = target.sweep(due.accounts, due.attributes)
+    known = {part.kind for part, _ in parts.done(session, snapshot_id)}
+    parts.add(session, snapshot_id, site.owner, [part for part in found if part.kind not in known])
 
 
 def _stage(session: Session, snapshot_id: uuid.UUID, name: str, piece: Piece) -> None:
@@ -266,16 +300,19 @@ def close(site: Site, snapshot_id: uuid.UUID, *, accept_counts: bool = False) ->
 def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
     if not claim.facts:
         _finish(site, name, claim)
-    checks = certificate.checks(site, name, claim.snapshot_id, accept_counts)
+    checks, missed = certificate.checks(site, name, claim.snapshot_id, accept_counts)
     certificate.refuse_failed(name, checks)
-    new = 0
+    new, joined = 0, list[Event]()
     with site.begin() as session:
         mirror.open_read(session, claim.snapshot_id, name)
         _keep(session, claim)
         if name in site.sources:
             mirror.merge_source(session, claim.snapshot_id, site.now())
+            store_joining.turn(session)
             new = people.ensure_people(session, name, site.now())
-            events = departures.remark(site, session, name, claim.snapshot_id)
+            people.note_missed(session, name, missed)
+            joined = joining.join(site, session)
+            events = [*joined, *departures.remark(site, session)]
         else:
             mirror.merge_target(session, claim.snapshot_id, site.now())
             events = []
@@ -283,7 +320,7 @@ def _close(site: Site, name: str, claim: Claim, accept_counts: bool) -> Read:
         side, kind = ("source", "source read") if name in site.sources else ("target", "target observed")
         facts = {side: name, "snapshot": claim.snapshot_id, "counts": counts}
         site.record(session, *events, site.event(kind, facts))
-    site.say(_summary(site, name, counts, new))
+    site.say(_summary(site, name, counts, new, len(joined)))
     return Read(name, claim.snapshot_id, counts)
 
 
@@ -308,9 +345,10 @@ def _keep(session: Session, claim: Claim) -> None:
         raise Lost("Another worker has taken over the end of this read.")
 
 
-def _summary(site: Site, name: str, counts: Mapping[str, int], new: int) -> str:
+def _summary(site: Site, name: str, counts: Mapping[str, int], new: int, joined: int) -> str:
     if name in site.sources:
-        return f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}"
+        found = f"{name}: {counted(counts.get('identities', 0), 'person', 'people')}, {counted(new, 'new one')}"
+        return f"{found}, {joined} found to be one with somebody of another source" if joined else found
     accounts = counted(counts.get("accounts", 0), "account")
     return f"{name}: {accounts}, {counted(counts.get('holdings', 0), 'direct entitlement')}"
 

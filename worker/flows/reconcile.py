@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from worker.core.attributes import unfiltered
 from worker.core.audit import Event
 from worker.core.correlation import Correlation, Known, correlate
 from worker.core.drift import Cause, Deserts, Drift, DriftKind, Terrain, desired_account, find_drift
@@ -22,13 +23,15 @@ from worker.errors import Refused
 from worker.flows import guards, watch
 from worker.flows.crowd import Crowd
 from worker.flows.site import Site, label_of
-from worker.ports import Target, Task
+from worker.flows.tasks import task_of, value_of
+from worker.ports import Target
 from worker.store import (
     decisions,
     episodes,
     governed,
     installations,
     leases,
+    marks,
     mirror,
     notices,
     offboardings,
@@ -78,6 +81,8 @@ class _Pass:
         self._catalogue: Catalogue = mirror.catalogue(session, name)
         self._accounts: dict[str, Account] = {a.id: a for a in mirror.accounts(session, name)}
         self._creations: dict[str, Account] = {}
+        self._unfiltered: dict[str, str] = {}  # by the subject of changes: why nothing is given
+        self._here: set[str] = set()  # people who have an account in the target, or should have one
         self._events: list[Event] = []
         self._declared = guards.declared_privileged(site, name, self._catalogue)
         self._snapshots = guards.fresh_snapshots(site, session, name)
@@ -130,6 +135,7 @@ class _Pass:
             {self._name: self._catalogue},
             governed.group_bindings(self._session),
             {self._name: self._governance.bindings},
+            self._site.loaded.values,
         )
 
     def _govern(self, policy: CompiledPolicy) -> tuple[str, ...]:
@@ -137,7 +143,7 @@ class _Pass:
         known = governed.group_bindings(self._session)
         fresh = {key: id for key, id in policy.bindings.items() if known.get(key) != id}  # only an `id:` rebinds
         governed.bind_groups(self._session, fresh, self._now)
-        unresolved = [str(u.reference) for u in policy.suspended if u.target == self._name]
+        unresolved = [str(u.reference.bare) for u in policy.suspended if u.reference and u.target == self._name]
         released = guards.released(self._site, self._name, self._catalogue, self._governance)
         named = policy.governed.get(self._name, {})
         turnover = governed.govern(self._session, self._name, named, released, unresolved, self._now)
@@ -153,7 +159,9 @@ class _Pass:
                 },
             )
         self._governance = governed.governance(self._session, self._name)
-        holders = sum(1 for a in self._accounts.values() if a.entitlements & self._governance.left)
+        holders = sum(
+            1 for a in self._accounts.values() if any(e.bare in self._governance.left for e in a.entitlements)
+        )
         left = len(self._governance.left)
         if not left:
             return ()
@@ -181,7 +189,10 @@ class _Pass:
         asked = frozenset((*trust.trust, *trust.propose))
         known = [self._known_person(p, asked) for p in self._crowd.people.values() if p.identities]
         accounts = [self._known_account(a) for a in self._accounts.values() if not guards.no_person(a)]
-        found = correlate(known, accounts, people.ties(self._session, self._name), trust.trust, trust.propose)
+        open_now = episodes.open_episodes(self._session, self._name)
+        leavers = {e.account_id for e in open_now if e.kind == DriftKind.DISPUTED and e.urgent}
+        ties = people.ties(self._session, self._name)
+        found = correlate(known, accounts, ties, trust.trust, trust.propose, leavers)
         people.save_ties(self._session, self._name, found.new_ties, self._site.actor, self._now)
         for tie in found.new_ties:
             self._note(
@@ -194,17 +205,18 @@ class _Pass:
     def _known_person(self, person: Person, asked: Collection[str]) -> Known:
         keys = {"login": self._target.login(person)}
         if "email" in asked:
-            keys["email"] = person.text("email") or person.identities[0].email
+            keys["email"] = person.text("email") or person.speaking[0].email
         if "name" in asked:
             keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
-        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED)
+        guest = all(identity.guest for identity in person.identities)
+        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED, guest=guest)
 
     def _known_account(self, account: Account) -> Known:
         name = account.profile.get("name") or " ".join(
             filter(None, (account.profile.get("first_name"), account.profile.get("last_name")))
         )
         keys = {"login": account.login, "email": account.email, "name": name}
-        privileged = any(e.key in self._declared or self._catalogue.privileged(e) for e in account.entitlements)
+        privileged = any(e.bare.key in self._declared or self._catalogue.privileged(e) for e in account.entitlements)
         return Known(account.id, keys, privileged=privileged)
 
     # --- facts ------------------------------------------------------------------------------------------------------
@@ -228,11 +240,20 @@ class _Pass:
                 policy.desired(person, today), self._name, self._target.login(person), self._target.profile(person)
             )
             account = primary.get(person.id)
-            disputed = person.id in correlation.disputed_people
+            self._hold_back(person, account, deserts)
+            disputed = person.id in correlation.disputed_people or person.id in self._crowd.disputed
+            if account is not None or person.id in secondary or deserts.access:
+                self._here.add(person.id)
             for drift in find_drift(person, account, secondary.get(person.id, ()), deserts, terrain, disputed=disputed):
                 if drift.kind is DriftKind.MISSING_ACCOUNT:
                     self._creations[person.id] = desired_account(deserts, self._catalogue)
                 yield drift
+
+    def _hold_back(self, person: Person, account: Account | None, deserts: Deserts) -> None:
+        """Whoever has no filter that could be trusted is given nothing."""
+        why = unfiltered(person, account, deserts.given, deserts.held)
+        if why and person.standing is Standing.ACTIVE:
+            self._unfiltered[account.id if account else f"person {person.id}"] = why
 
     def _accounts_by_person(self) -> tuple[dict[str, Account], dict[str, list[Account]]]:
         primary: dict[str, Account] = {}
@@ -250,18 +271,26 @@ class _Pass:
     def _findings(
         self, policy: CompiledPolicy, correlation: Correlation, bystanders: Mapping[str, str]
     ) -> Iterable[Drift]:
-        """What is wrong and no machine may cure: orphans, disputes, rules that cannot be evaluated."""
+        """What is wrong and no machine may cure: orphans, disputes, rules that cannot be evaluated. Asked last: by then
+        it is known who is here."""
         for account_id in correlation.orphans:
             if account_id not in bystanders:
                 yield Drift(DriftKind.ORPHAN, self._name, Cause.UNKNOWN_OWNER, account_id=account_id)
-        for dispute in correlation.disputes:
+        for dispute in (*correlation.disputes, *correlation.taken):
             candidates = ", ".join(label_of(self._crowd.people[p]) for p in dispute.person_ids[:3])
-            departed = "one of them has departed" if dispute.person_ids[1:] else "they have departed"
-            detail = f"{dispute.reason} ({candidates})" + (f"; {departed}" if dispute.urgent else "")
+            departed = "; one of them has departed" if dispute.person_ids[1:] else "; they have departed"
+            left = any(self._crowd.people[p].standing is Standing.DEPARTED for p in dispute.person_ids)
+            detail = f"{dispute.reason} ({candidates})" + (departed if left else "")
             yield Drift(
                 DriftKind.DISPUTED, self._name, Cause.AMBIGUOUS_OWNER, account_id=dispute.account_id,
                 detail=detail, urgent=dispute.urgent,
             )  # fmt: skip
+        for asked in self._crowd.questions:
+            if self._here.intersection(asked.person_ids):
+                yield Drift(
+                    DriftKind.DISPUTED_PERSON, self._name, Cause.AMBIGUOUS_OWNER, asked.person_ids[0],
+                    field=asked.key, detail=asked.text,
+                )  # fmt: skip
         mine = {rule.name for rule in self._site.loaded.rules if any(n.target == self._name for n in rule.give)}
         for found in policy.suspended:
             if found.rule in mine:
@@ -281,7 +310,7 @@ class _Pass:
             self._declared,
             self._hands,
             self._creations,
-            people.reviewed(self._session),
+            marks.reviewed(self._session),
         )
 
     def _hands(self, change: Change) -> Sequence[str]:
@@ -297,7 +326,7 @@ class _Pass:
         everything = (*plan.standing, *(change.drift for change in plan.changes))
         self._waived = {d.key for d in everything if _waiver_key(d) in waivers and _waivable(d)}
         verdicts = {f: d.verdict == decisions.APPROVED for f, d in self._decisions.items()}
-        return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived))
+        return judge(plan.changes, replace(facts, verdicts=verdicts, waived=self._waived, unfiltered=self._unfiltered))
 
     # --- the record ------------------------------------------------------------------------------------------------
 
@@ -390,11 +419,12 @@ class _Pass:
         }
 
     def _task(self, change: Change) -> dict[str, Any]:
-        """What apply needs to know later, as JSON."""
+        """What apply needs to know later, as JSON: erased when the person is forgotten."""
         creation = self._creations.get(change.drift.person_id) if change.operation is Operation.CREATE else None
         return {
             "fields": {change.drift.field: change.drift.after} if change.drift.field else {},
             "hands": list(change.hands),
+            **value_of(change),
             "account": {
                 "login": creation.login,
                 "email": creation.email,
@@ -417,12 +447,6 @@ class _Pass:
 
     def _sentence(self, change: Change) -> str:
         return change_sentence(change.drift, self._who(change.drift), self._catalogue.label)
-
-
-def task_of(change: Change, id: str) -> Task:
-    """A change as the connector sees it."""
-    fields = {change.drift.field: change.drift.after} if change.operation is Operation.UPDATE else {}
-    return Task(id, change.operation, change.drift.entitlement, fields)
 
 
 def _waivable(drift: Drift) -> bool:

@@ -19,7 +19,7 @@ from worker.flows.deeplook import Looks
 from worker.flows.effects import DONE
 from worker.flows.leaving import Case
 from worker.flows.site import label_of
-from worker.ports import Task
+from worker.flows.tasks import task_of, value_of
 from worker.store import decisions, episodes, installations, leases, mirror, offboardings, people, runs
 from worker.store.tables import ChangeRow, Decision, Run
 
@@ -83,9 +83,7 @@ def _means(case: Case, looks: Looks) -> Means:
     accounts = looks.accounts
 
     def hands(change: Change) -> Sequence[str]:
-        return case.connector.manual(
-            accounts[change.drift.account_id], Task("", change.operation, change.drift.entitlement)
-        )
+        return case.connector.manual(accounts[change.drift.account_id], task_of(change, ""))
 
     declared = guards.declared_privileged(site, case.target, looks.catalogue)
     return Means(accounts, looks.catalogue, site.loaded.settings.gate_table(), declared, hands)
@@ -172,7 +170,7 @@ def _row(
             "cause": drift.cause.value, "rules": [], "source": ["forced by a human", *said] if case.person.forced else
             said, "policy": case.site.loaded.policy_hash,
         },
-        "task": {"fields": {}, "hands": list(change.hands), "account": {}},
+        "task": {"fields": {}, "hands": list(change.hands), "account": {}, **value_of(change)},
         "decision_id": decision.id if decision else None,
     }  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from sqlmodel import Session
 
@@ -24,7 +25,8 @@ from worker.core.findings import (
     concern_of,
 )
 from worker.core.guardrails import State
-from worker.core.identity import Account, Catalogue, Entitlement
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement
+from worker.core.plan import CURES
 from worker.core.policy import Rule
 from worker.flows.site import Site
 from worker.store import decisions, episodes, installations, mirror, people, runs, snapshots
@@ -113,7 +115,7 @@ class _Desk:
             login,
             episode.account_id,
             self._account(episode.account_id),
-            self._what(kind, episode.entitlement),
+            self._what(kind, episode.entitlement, change.task.get("value", "") if change else ""),
             self._rule_notes(kind, episode, change),
             self._proposal(change) if change else None,
             _verdict(decision) if decision else None,
@@ -136,8 +138,12 @@ class _Desk:
         account = self._accounts.get(id)
         return (account.login or account.email or id) if account else id
 
-    def _what(self, kind: DriftKind, key: str) -> str:
-        return self._catalogue.label(Entitlement.parse(key)) if kind in _ABOUT_ENTITLEMENTS else key
+    def _what(self, kind: DriftKind, key: str, value: str = "") -> str:
+        """`value` is that of an attribute."""
+        if (kind is DriftKind.HELD_VALUE and key.startswith(f"{ATTRIBUTE}:")) or kind in _ABOUT_ENTITLEMENTS:
+            one = Entitlement.parse(key)
+            return self._catalogue.label(replace(one, scope=value) if one.kind == ATTRIBUTE else one)
+        return key
 
     def _rule_notes(self, kind: DriftKind, episode: Episode, change: ChangeRow | None) -> tuple[RuleNote, ...]:
         names = change.why["rules"] if change else ()
@@ -173,11 +179,14 @@ _STAGES: Mapping[str, Stage] = {
 }
 """By the state of a change; any other state is how an attempt ended that did not cure the drift."""
 
-_WITHOUT_CURE = frozenset(
-    {DriftKind.ORPHAN, DriftKind.DISPUTED, DriftKind.UNEVALUABLE_RULE, DriftKind.HELD_PERSON}
-)  # fmt: skip
+_WITHOUT_CURE = frozenset(DriftKind) - CURES.keys()
 _ABOUT_ENTITLEMENTS = frozenset(
-    {DriftKind.EXCESS_ENTITLEMENT, DriftKind.EXPIRED_ENTITLEMENT, DriftKind.MISSING_ENTITLEMENT}
+    {
+        DriftKind.EXCESS_ENTITLEMENT,
+        DriftKind.EXPIRED_ENTITLEMENT,
+        DriftKind.MISSING_ENTITLEMENT,
+        DriftKind.WRONG_VALUE,
+    }
 )
 
 

@@ -18,7 +18,7 @@ from worker.core.plan import GIVING, Operation
 from worker.core.render import counted, quoted
 from worker.errors import Misconfigured, Refused
 from worker.flows.site import Site
-from worker.store import decisions, episodes, installations, mirror, people, runs
+from worker.store import decisions, episodes, installations, marks, mirror, runs
 from worker.store.tables import ChangeRow, Decision, Episode, Waiver
 
 REVIEWABLE = (State.WAITING.value, State.WITHHELD.value, State.REJECTED.value, State.MANUAL.value, State.WAIVED.value)
@@ -119,7 +119,7 @@ def decide(site: Site, handles: Sequence[str], approve: bool, note: str) -> list
 def _trusted_again(site: Site, session: Session, items: Sequence[Item]) -> list[Event]:
     """Whoever was held as departed by hand is given things by themselves again, once a human has said yes to one."""
     given = {str(i.change.person_id) for i in items if i.change is not None and i.change.operation in GIVING}
-    again = people.trust_again(session, given - {"None"})
+    again = marks.trust_again(session, given - {"None"})
     return [site.event("gains reviewed no longer", {}, person_id=person_id) for person_id in sorted(again)]
 
 
@@ -129,6 +129,8 @@ def _way_on(item: Item) -> str:
         return f"It is done by hand; `trueup review show {item.handle}` says how."
     if item.kind == DriftKind.DISPUTED.value:
         return f"Say whose it is: `trueup link PERSON {item.target} {item.episode.account_id}`."
+    if item.kind == DriftKind.DISPUTED_PERSON.value:
+        return "Say who it is, with the command that it names."
     if item.kind == DriftKind.UNEVALUABLE_RULE.value:
         return "Correct the policy."
     return f"To accept it for a while: `trueup review waive {item.handle} --until DAY --owner WHO`."

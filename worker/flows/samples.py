@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from worker.core.conditions import shown
 from worker.core.identity import (
+    ATTRIBUTE,
     Catalogue,
     CatalogueItem,
     Entitlement,
@@ -35,6 +36,7 @@ from worker.core.policy import (
     compile_policy,
     groups_asked,
 )
+from worker.core.values import profile_name
 from worker.settings import Loaded, complaints
 from worker.settings.document import Document, KeyPath, misconfigured, read_file
 from worker.settings.model import Grants
@@ -168,7 +170,10 @@ class _Reading:
                 self._document.fault(path, f"there is no target {shown(target)}; write {known}")
                 continue
             try:
-                found |= {(target, _itself(r)) for r in model.model_validate(section).references()}
+                references = model.model_validate(section).references()
+                found |= {(target, _itself(r)) for r in references}
+                for one in (r for r in references if r.kind == ATTRIBUTE and (not r.scope or profile_name(r.scope))):
+                    self._document.fault((*path, "attributes"), f"write the value of {one.name} that is expected")
             except ValidationError as error:
                 complaints.note(error, self._document, model, path)
         return frozenset(found)
@@ -190,11 +195,16 @@ class _Reading:
 
 
 def _given(policy: CompiledPolicy, person: Person, today: dt.date) -> dict[tuple[str, Entitlement], tuple[str, ...]]:
-    """Only somebody who is active is given anything."""
+    """Only somebody who is active is given anything, and nothing where the value of an attribute is in doubt."""
     if person.standing is not Standing.ACTIVE:
         return {}
-    given = policy.desired(person, today).given
-    return {(target, one): rules for target, all_of_it in given.items() for one, rules in all_of_it.items()}
+    deserved = policy.desired(person, today)
+    return {
+        (target, one): rules
+        for target, all_of_it in deserved.given.items()
+        for one, rules in all_of_it.items()
+        if not deserved.held.get(target)
+    }
 
 
 def _why(policy: CompiledPolicy, person: Person, today: dt.date, rules: tuple[str, ...]) -> str:
@@ -206,10 +216,16 @@ def _why_not(policy: CompiledPolicy, person: Person, today: dt.date, wanted: tup
     if person.standing is not Standing.ACTIVE:
         return f"nobody whose status is {person.standing} is given anything"
     target, entitlement = wanted
+    deserved = policy.desired(person, today)
+    for held in deserved.held.get(target, ()):
+        return f"nothing is given in {target} while attribute {held.name} is held: {held.reason}"
+    for other in deserved.given.get(target, {}):
+        if other.kind == ATTRIBUTE and other.bare == entitlement.bare:
+            return f"{_words(target, other)} is given"
     giving = [
         one
         for one in policy.explain(person, today)
-        if any(n.target == target and _itself(n.reference) == entitlement for n in one.rule.give)
+        if any(n.target == target and _itself(n.reference).bare == entitlement.bare for n in one.rule.give)
     ]
     if not giving:
         return "no rule gives it to anybody"
@@ -245,7 +261,8 @@ def _compiled(loaded: Loaded, people: Iterable[Person]) -> CompiledPolicy:
         for source, name in person.groups:
             named[source].add(name)
     groups = {s: [SourceGroup(s, name, name, "sample", 0) for name in sorted(names)] for s, names in named.items()}
-    return compile_policy(rules, groups, {target: _catalogue(target, rules) for target in loaded.targets})
+    catalogues = {target: _catalogue(target, rules) for target in loaded.targets}
+    return compile_policy(rules, groups, catalogues, values=loaded.values)
 
 
 def _by_name(condition: Condition) -> Condition:
@@ -264,5 +281,5 @@ def _by_name(condition: Condition) -> Condition:
 def _catalogue(target: str, rules: Iterable[Rule]) -> Catalogue:
     references = [named.reference for rule in rules for named in rule.give if named.target == target]
     granted = {CatalogueItem(r.kind, r.name, r.name) for r in references}
-    scopes = {CatalogueItem("scope", r.scope, r.scope) for r in references if r.scope}
+    scopes = {CatalogueItem("scope", r.scope, r.scope) for r in references if r.scope and r.kind != ATTRIBUTE}
     return Catalogue((*granted, *scopes))

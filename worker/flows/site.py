@@ -80,6 +80,11 @@ class Site:
     def nudge(self, session: Session, *nudges: Nudge) -> None:
         session.info.setdefault(_NUDGES, []).extend(nudges)
 
+    @property
+    def final_sources(self) -> list[str]:
+        """The sources whose silence about somebody is final in the end."""
+        return [name for name, source in self.sources.items() if source.final_absence]
+
     def today(self) -> dt.date:
         """The day in the policy's time zone, which `until` is about."""
         return self.loaded.settings.today(self.now())
@@ -140,5 +145,5 @@ def _short(value: object) -> str | int | None:
 def label_of(person: Person) -> str:
     """`Ana Ruiz <ana@acme.example>`."""
     name = f"{person.text('firstName')} {person.text('lastName')}".strip()
-    login = person.identities[0].login if person.identities else ""
+    login = person.speaking[0].login if person.identities else ""
     return person_label(name, login)

@@ -18,7 +18,7 @@ from worker.errors import Misconfigured, Refused
 from worker.flows.links import find_person
 from worker.flows.site import Site
 from worker.private import writing
-from worker.store import chain, forgetting, notices
+from worker.store import chain, forgetting, notices, people
 from worker.store.forgetting import Forgotten
 
 
@@ -35,9 +35,9 @@ def newest(
     if since is not None and since.tzinfo is None:
         since = since.replace(tzinfo=dt.UTC)
     with site.begin() as session:
-        person_id = find_person(session, person).person_id if person else None
+        ids = people.everyone_once(session, find_person(session, person).person_id) if person else None
         found = chain.entries(
-            session, person_id=person_id, run_id=run, kinds=kinds, since=since, limit=limit, newest_first=True
+            session, person_id=ids, run_id=run, kinds=kinds, since=since, limit=limit, newest_first=True
         )
         return list(found)
 

@@ -22,7 +22,7 @@ from worker.flows import deeplook, offboarding
 from worker.flows.leaving import Case, name_of
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
-from worker.store import notices, offboardings, people
+from worker.store import marks, notices, offboardings, people
 from worker.store.tables import OffboardingRow
 
 AT_ONCE = 10  # leavers that one share of the job looks at
@@ -60,9 +60,9 @@ def _look(site: Site, row: OffboardingRow) -> None:
 def _found(site: Site, row: OffboardingRow, target: str) -> list[str]:
     """What is there in one target that the receipt says was gone, or never spoke of."""
     with site.begin() as session:
-        mark = people.row_of(session, str(row.person_id))
+        mark = marks.row_of(session, str(row.person_id))
         part = offboardings.part(session, row.id, target)
-        known = people.known_identities(session, str(row.person_id))
+        known = people.known_identities(session, str(row.person_id), list(site.sources))
     if mark.departure_marked_at is None:
         return []
     person = Person(str(row.person_id), Standing.DEPARTED, tuple(known), departure_marked=True)

@@ -7,14 +7,15 @@ from typing import Any
 
 from sqlmodel import Session
 
-from worker.core.identity import Account, Catalogue, Entitlement, Person, Standing
-from worker.core.policy import CompiledPolicy, compile_policy
+from worker.core import attributes, nesting
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
+from worker.core.policy import CompiledPolicy, attributes_asked, compile_policy
 from worker.core.render import person_label, quoted
 from worker.errors import Misconfigured
-from worker.flows.crowd import gather
+from worker.flows.crowd import Crowd, gather
 from worker.flows.links import BY_HAND, find_person
 from worker.flows.site import Site
-from worker.store import episodes, governed, mirror, people
+from worker.store import episodes, governed, joining, mirror, people, sweep
 
 
 @dataclass
@@ -37,9 +38,15 @@ def why(site: Site, query: str, entitlement: str = "") -> Explanation:
         told = Explanation(person_label(found.name, found.login))
         catalogues = {name: mirror.catalogue(session, name) for name in site.targets}
         meant = {name: governed.governance(session, name).bindings for name in site.targets}
-        policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, governed.group_bindings(session), meant)
+        bindings = governed.group_bindings(session)
+        policy = compile_policy(site.loaded.rules, crowd.groups, catalogues, bindings, meant, site.loaded.values)
         groups = {(g.source, g.id): g.name for of_source in crowd.groups.values() for g in of_source}
-        told.steps["found"] = _found(person, groups)
+        told.steps["found"] = [
+            *_known(site, session, person),
+            *_given_by(site, person),
+            _member_of(person, groups, _ways(session, person)),
+            *_so(site, crowd, person),
+        ]
         told.steps["correlated"] = _correlated(site, session, person)
         told.steps["rules"] = _rules(site, policy, person, entitlement)
         told.steps["desired"] = _desired(site, policy, person, catalogues, entitlement)
@@ -48,15 +55,72 @@ def why(site: Site, query: str, entitlement: str = "") -> Explanation:
     return told
 
 
-def _found(person: Person, groups: dict[tuple[str, str], str]) -> list[str]:
+def _ways(session: Session, person: Person) -> dict[tuple[str, str], list[tuple[str, str]]]:
+    """Through which groups, from the top, they are in those that they are not in themselves."""
+    ways: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for one in person.identities:
+        edges = mirror.nestings(session, one.source)
+        if edges:
+            direct = mirror.direct_groups(session, one.source, one.id)
+            found = nesting.through(direct, edges)
+            ways |= {(one.source, group): [(one.source, below) for below in way] for group, way in found.items()}
+    return ways
+
+
+def _known(site: Site, session: Session, person: Person) -> list[str]:
+    """Every identity, and how it came to be theirs."""
+    shown = {(one.source, one.id): one for one in person.identities}
     lines = []
-    for identity in person.identities:
+    for ref, key in joining.identities_of(session, person.id).items():
+        source, id = ref
+        joined = f"; joined {_by(quoted(key, 60))}" if key else ""
+        identity = shown.get(ref)
+        if identity is None:
+            lost = "no longer has them" if source in site.sources else "is no source any more"
+            lines.append(f"{source} {lost}; it knew them as {id}{joined}")
+            continue
         problem = f" ({quoted(identity.problem, 200)})" if identity.problem else ""
+        silent = "" if identity in person.speaking else "; what it knows of them is not about who they are now"
         lines.append(
-            f"{identity.source} knows {quoted(identity.login)} as {identity.id}, status {identity.status}{problem}"
+            f"{source} knows {quoted(identity.login)} as {id}, status {identity.status}{problem}{joined}{silent}"
         )
-    names = sorted(quoted(groups.get(group, group[1]), 60) for group in person.groups)
-    lines.append(f"member of {', '.join(names) or 'no group that the policy reads'}")
+    return lines
+
+
+def _given_by(site: Site, person: Person) -> list[str]:
+    """Which source gives each attribute that is used, where there is a choice."""
+    if len(person.identities) < 2:
+        return []
+    names = ["login", "email", *sorted(attributes_asked(site.loaded.rules) - {"login", "email"})]
+    givers = {name: giver.source for name in names if (giver := person.giver(name)) is not None}
+    return [", ".join(f"{quoted(name, 60)} comes from {source}" for name, source in givers.items())] if givers else []
+
+
+def _member_of(
+    person: Person, groups: dict[tuple[str, str], str], ways: dict[tuple[str, str], list[tuple[str, str]]]
+) -> str:
+    several = len(person.identities) > 1
+
+    def named(group: tuple[str, str]) -> str:
+        return quoted(groups.get(group, group[1]), 60)
+
+    names = sorted(
+        named(group)
+        + (f" through {' and '.join(map(named, ways[group]))}" if group in ways else "")
+        + (f" ({group[0]})" if several else "")
+        for group in person.groups
+    )
+    return f"member of {', '.join(names) or 'no group that the policy reads'}"
+
+
+def _so(site: Site, crowd: Crowd, person: Person) -> list[str]:
+    """What it comes to, and what is in doubt about it."""
+    lines = [f"the sources do not agree: {one}" for one in person.disagreements]
+    if len(site.sources) > 1:
+        lines.append(f"{site.loaded.settings.departure_authority()} is the authority on who has departed")
+    for asked in crowd.questions:
+        if person.id in asked.person_ids:
+            lines.append(f"somebody else may be the same person: {asked.text}")
     lines.append(f"so the person is {person.standing.value}" + (f"; {person.unsure}" if person.unsure else ""))
     if person.departure_marked:
         lines.append("a departure mark is set: nothing is granted, created or enabled")
@@ -108,6 +172,12 @@ def _desired(
         for one, rule in sorted(deserved.frozen.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} is frozen by {rule}: neither granted nor revoked")
+        for held in deserved.held.get(name, ()):
+            if entitlement.lower() in f"attribute {held.name}".lower():
+                lines.append(
+                    f"{name}: attribute {quoted(held.name, 60)} is held, neither given nor taken:"
+                    f" {quoted(held.reason, 300)}; an account without a value of its own is given nothing there"
+                )
         for one, (rule, until) in sorted(deserved.expired.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} was given by {rule} until {until}")
@@ -127,13 +197,37 @@ def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue]
         ids = [link.account_id for link in people.links_of(session, person.id) if link.target == name]
         for account in mirror.account_rows_of(session, name, ids).values():
             lines.append(_account_line(name, account))
+            lines += _values(session, name, account, catalogue, entitlement)
             for one in sorted(account.entitlements):
-                if _concerns(entitlement, one, catalogue):
+                if one.kind != ATTRIBUTE and _concerns(entitlement, one, catalogue):
                     note = "" if one in governance.governed else " (not governed: left alone)"
                     lines.append(f"{name}: holds {catalogue.label(one)}{note}")
         open_now = [e for e in episodes.open_episodes(session, name) if str(e.person_id) == person.id]
         lines += [f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}" for e in open_now]
     return lines or ["no account"]
+
+
+def _values(session: Session, target: str, account: Account, catalogue: Catalogue, entitlement: str) -> list[str]:
+    """What filters rows for an account, and where that comes from; of the attributes that the policy has named."""
+    read = sweep.read_at(session, target, account.id)
+    lines = []
+    for item in catalogue.items:
+        bare = Entitlement(ATTRIBUTE, item.id)
+        if item.kind != ATTRIBUTE or item.definition is None or not _concerns(entitlement, bare, catalogue):
+            continue
+        label, own = quoted(catalogue.label(bare), 80), account.own(item.id)
+        rest = quoted(attributes.told(attributes.fallback(account, item.definition), catalogue), 300)
+        if not item.definition.readable:
+            lines.append(f"{target}: {label} is hidden; nobody reads its values")
+        elif item.id not in read:
+            lines.append(f"{target}: {label}: its own value has not been read yet; without one it has {rest}")
+        elif own is None:
+            lines.append(f"{target}: {label} is {rest}; no value of its own, read {read[item.id]:%Y-%m-%d %H:%M} UTC")
+        else:
+            value = quoted(own, 120) or "empty"
+            when = f"{read[item.id]:%Y-%m-%d %H:%M} UTC"
+            lines.append(f"{target}: {label} = {value}, its own value, read {when}; without it: {rest}")
+    return lines
 
 
 def _account_line(target: str, account: Account) -> str:

@@ -1,1 +1,1 @@
-"""Faithful local Okta, Looker and TeamCity servers, for the demo, the tests, and rehearsing a policy."""
+"""Faithful local Okta, Entra ID, Looker and TeamCity servers, for the demo, the tests, and rehearsing a policy."""

@@ -1,4 +1,4 @@
-"""`python -m worker.sandbox`: the three servers in a process of their own, until it is told to stop."""
+"""`python -m worker.sandbox`: the servers in a process of their own, until it is told to stop."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def main() -> int:
 
 
 def _serve(asked: argparse.Namespace, stop: threading.Event) -> None:
-    world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule))
+    world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule), asked.sources.split(","))
     if asked.furnished:
         furnish(world)
-    with world.serve([asked.port + n if asked.port else 0 for n in range(3)]):
+    with world.serve(asked.port):
         if asked.policy_out:
             asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
         sys.stdout.write(f"{announcement(world)}\n")
@@ -51,7 +51,8 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker.sandbox", description=__doc__)
     parser.add_argument("--size", type=int, default=200, help="how many people work at the company, 12 to 100000")
     parser.add_argument("--seed", type=int, default=1, help="another number makes another company")
-    parser.add_argument("--port", type=int, default=0, help="Okta's port; Looker and TeamCity take the next two")
+    parser.add_argument("--port", type=int, default=0, help="the first source's port; the others take the next ones")
+    parser.add_argument("--sources", default="okta", help="where the people are: okta, entra or okta,entra")
     parser.add_argument("--policy-out", type=Path, help="write a whole trueup.yaml for these servers to this file")
     parser.add_argument("--mode", default="observe", help="the mode that goes into that file")
     parser.add_argument("--broken-rule", action="store_true", help="add a rule whose group does not exist")

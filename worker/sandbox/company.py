@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Employee:
-    """A user at Okta. `profile` holds Okta's base attributes; `groups` are names of Okta groups."""
+    """A user at Okta. `profile` holds Okta's base attributes; `groups` are names of groups."""
 
     id: str
     status: str
@@ -24,7 +26,8 @@ class SourceGroupSpec:
 
 @dataclass(frozen=True, slots=True)
 class LookerUser:
-    """`kind` is standard, service, support or embed; `roles` and `groups` are names, direct ones only."""
+    """`kind` is standard, service, support or embed; `roles` and `groups` are names, direct ones only. `attributes` are
+    (name, value), its own ones."""
 
     id: str
     email: str
@@ -34,6 +37,19 @@ class LookerUser:
     kind: str
     roles: tuple[str, ...]
     groups: tuple[str, ...]
+    attributes: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LookerAttributeSpec:
+    """A user attribute; `groups` are (group name, value), the first one wins."""
+
+    id: str
+    name: str
+    label: str
+    type: str = "string"
+    default: str | None = None
+    groups: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +109,61 @@ class TeamCityProjectSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantUser:
+    """A user of Entra ID. `properties` are Graph's own, beside the id; who is `deleted` waits in the deleted items."""
+
+    id: str
+    properties: Mapping[str, Any]
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TenantGroup:
+    """`members` are ids of whatever is in it: users, groups, devices, service principals. `kind` is one of `security`,
+    `mail-enabled security`, `distribution`, `microsoft 365`, `dynamic`."""
+
+    id: str
+    name: str
+    kind: str = "security"
+    members: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TenantThing:
+    """What is in groups beside people: `type` is `device` or `servicePrincipal`."""
+
+    id: str
+    type: str
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AppRole:
+    """A role of an application, and the ids of the users and groups that it is assigned to."""
+
+    app_id: str
+    app_name: str
+    role_id: str
+    value: str
+    assigned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What a company has at Entra ID."""
+
+    users: tuple[TenantUser, ...] = ()
+    groups: tuple[TenantGroup, ...] = ()
+    things: tuple[TenantThing, ...] = ()
+    app_roles: tuple[AppRole, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Story:
-    """One thing that was planted on purpose. `kind` is one of `worker.sandbox.trouble`; `who` is the Okta login of the
-    person, or the account's login where no person owns it; `where` is okta, looker or teamcity."""
+    """One thing that was planted on purpose. `kind` is one of `worker.sandbox.trouble`; `who` is the login of the
+    person, or the account's login where no person owns it; `where` is okta, entra, looker or
+    teamcity."""
 
     kind: str
     who: str
@@ -122,3 +190,5 @@ class Company:
     teamcity_projects: tuple[TeamCityProjectSpec, ...]
     policy: str
     stories: tuple[Story, ...] = ()
+    looker_attributes: tuple[LookerAttributeSpec, ...] = ()
+    tenant: Tenant = Tenant()

@@ -306,7 +306,7 @@ def _broken(
 
 def _elsewhere(text: bytes) -> bytes:
     """Next links, absolute or server-relative (TeamCity's nextHref), moved to a host that is not ours."""
-    moved = text.replace(b"://127.0.0.1", b"://elsewhere.invalid")
+    moved = text.replace(b"://127.0.0.1", b"://elsewhere.invalid").replace(b"://localhost", b"://elsewhere.invalid")
     return moved.replace(b'"nextHref":"/', b'"nextHref":"http://elsewhere.invalid/')
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from worker.core.conditions import shown, similar
-from worker.core.identity import Reference
+from worker.core.identity import ATTRIBUTE, Reference
 from worker.core.policy import (
     AllOf,
     AnyOf,
@@ -26,6 +26,7 @@ from worker.core.policy import (
     NotOf,
     Rule,
 )
+from worker.core.values import PROFILE, ValueRule, profile_name
 from worker.references import SecretReference
 from worker.settings import complaints
 from worker.settings.connectors import Connectors, Installed, Side
@@ -44,14 +45,15 @@ from worker.settings.model import (
 NOT_DECIDING = frozenset({"schedule", "rates", "windows", "freezes", "notify", "retention", "api", "hooks"})
 """Sections that say when and how Trueup works, not what anybody deserves."""
 
-TRANSPORT = frozenset({"ca_file", "timeout"})
+TRANSPORT = frozenset({"ca_file", "timeout", "attribute_reads"})
 """Connector keys that say how to reach it, not what to decide."""
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A trueup.yaml that is right. `sources` and `targets` are the connectors' own settings, in the order as written;
-    `grants` by target its model for naming entitlements, with `references()`.
+    `grants` by target its model for naming entitlements, with `references()`; `values` by target and attribute what
+    may be given.
 
     `places` are file:line by key (`rules[3].give`). `policy_hash` covers what decisions depend on, `settings_hash`
     everything that the file says; secrets enter as their references. `warnings` are sentences. `hooks` says for each
@@ -66,6 +68,7 @@ class Loaded:
     rules: tuple[Rule, ...]
     privileged: Mapping[str, tuple[Reference, ...]]
     released: Mapping[str, tuple[Reference, ...]]
+    values: Mapping[str, Mapping[str, ValueRule]]
     places: Mapping[str, str]
     policy_hash: str
     settings_hash: str
@@ -120,6 +123,11 @@ class _Parts:
                 complaints.note(error, self._document, module.Settings, (side, name))
         return found
 
+    def values(self) -> dict[str, Mapping[str, ValueRule]]:
+        """By target, for those that have attributes, what may be given of each."""
+        asked = {name: getattr(section, "value_rules", None) for name, section in self.targets.items()}
+        return {name: rules() for name, rules in asked.items() if rules is not None}
+
     def _module(self, side: Side, name: str, section: Mapping[str, Any]) -> Any:
         known = self._connectors.types(side)
         type = section.get("type")
@@ -163,6 +171,7 @@ class _Reading:
             rules,
             MappingProxyType(privileged),
             MappingProxyType(released),
+            MappingProxyType(self._parts.values()),
             {key_text(path): str(place) for path, place in self._document.places.items()},
             _digest(_deciding(settings, sources, targets)),
             _digest([settings.model_dump(mode="json", by_alias=True), _dumped(sources), _dumped(targets)]),
@@ -267,9 +276,37 @@ class _Reading:
                 continue
             if not references and not may_be_empty:
                 self._document.fault(below, "names no entitlement; name one, or remove it")
+            self._check_values(below, target, references)
             where = str(self._document.place(below))
             found += [Named(target, reference, where) for reference in references]
         return tuple(found)
+
+    def _check_values(self, path: KeyPath, target: str, references: Iterable[Reference]) -> None:
+        """Rules give attributes that are declared, with values that may be; elsewhere an attribute is a name alone."""
+        gives = path[0] in ("roles", "rules")
+        if target not in self._parts.targets:
+            return  # its own section is wrong, which has been said
+        declared = self._parts.values().get(target, {})
+        for one in (reference for reference in references if reference.kind == ATTRIBUTE):
+            below: KeyPath = (*path, "attributes", *([one.name] if one.scope or gives else []))
+            if not gives and one.scope:
+                self._document.fault(below, f"means every value; write the name alone: attributes: [{one.name}]")
+            elif gives and one.name not in declared:
+                hint = similar(one.name, declared)
+                known = f"; {hint}" if hint else ""
+                said = f"is not declared; say under targets.{target}.attributes which values it may have{known}"
+                self._document.fault(below, said)
+            elif gives:
+                self._check_value(below, one, declared[one.name])
+
+    def _check_value(self, path: KeyPath, reference: Reference, rule: ValueRule) -> None:
+        value = reference.scope
+        if not value:
+            self._document.fault(path, f"say which value: attributes: {{{reference.name}: EMEA}}, or {PROFILE}<name>")
+        elif value == PROFILE or (value.startswith("$profile") and not profile_name(value)):
+            self._document.fault(path, f"write {PROFILE} and the name of a profile attribute, such as {PROFILE}office")
+        elif not profile_name(value) and (problem := rule.admitted(value)[1]):
+            self._document.fault(path, f"cannot be given as {shown(value)}: {problem}")
 
     def _by_target(self, path: KeyPath, grants: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[Reference, ...]]:
         return {
@@ -281,7 +318,7 @@ class _Reading:
     def _check_released(self, rules: Sequence[Rule], released: Mapping[str, tuple[Reference, ...]]) -> None:
         """What a rule gives has not left the policy."""
         for target, references in released.items():
-            giving = {named.reference: rule for rule in rules for named in rule.give if named.target == target}
+            giving = {named.reference.bare: rule for rule in rules for named in rule.give if named.target == target}
             for reference in references:
                 if reference in giving:
                     rule = giving[reference]
@@ -313,7 +350,8 @@ class _Reading:
     def _condition(self, path: KeyPath, when: Any) -> Condition:
         match when:
             case GroupWhen(group=name, id=id):
-                return GroupIs(name, self._source(path, when), id or "")
+                groups = tuple(GroupIs(name, source, id or "") for source in self._sources(path, when))
+                return groups[0] if len(groups) == 1 else AnyOf(groups)
             case AttributeWhen(attribute=name, matches=None):
                 return AttributeIs(name, (when.is_,) if when.is_ is not None else tuple(when.in_ or ()))
             case AttributeWhen(attribute=name, matches=patterns):
@@ -328,14 +366,17 @@ class _Reading:
                 return Everyone()
         raise AssertionError(f"a condition of an unknown kind passed validation: {type(when).__name__}")
 
-    def _source(self, path: KeyPath, when: GroupWhen) -> str:
+    def _sources(self, path: KeyPath, when: GroupWhen) -> Sequence[str]:
         sources = list(self._settings.sources)
-        if when.source is not None:
-            self._declared((*path, "source"), when.source, sources, "source")
-            return when.source
-        if len(sources) > 1:
-            self._document.fault(path, f"which source's group? Add `source:` with {_one_of(sources)}")
-        return sources[0]
+        if when.source is None:
+            if len(sources) > 1:
+                self._document.fault(path, f"which source's group? Add `source:` with {_one_of(sources)}, or a list")
+            return sources[:1]
+        for source in when.source:
+            self._declared((*path, "source"), source, sources, "source")
+        if when.id and len(when.source) > 1:
+            self._document.fault((*path, "id"), "an id is that of one source's group; name the one source with it")
+        return when.source
 
     def _warn(self, rules: Sequence[Rule]) -> None:
         settings = self._settings

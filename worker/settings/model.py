@@ -66,7 +66,9 @@ class GroupWhen(Section):
     """Members of a group, or of any group that fits a pattern."""
 
     group: Text = Field(description='name of a group; with "*" or "?" a pattern')
-    source: Name | None = Field(default=None, description="which source; needed only when there are several")
+    source: OneOrMany | None = Field(
+        default=None, description="which source, or a list of them; needed only when there are several"
+    )
     id: Text | None = Field(default=None, description="the group's id, where its name alone does not tell which")
 
 
@@ -334,7 +336,7 @@ class Settings(Section):
 
     def gate_table(self) -> GateTable:
         """The preset of `mode` with `gates` on top."""
-        chosen = {op: getattr(self.gates, op.value) or PRESETS[self.mode][op] for op in Operation}
+        chosen = {op: getattr(self.gates, op.value, None) or PRESETS[self.mode][op] for op in Operation}
         return GateTable(chosen, Gate(self.gates.privileged))
 
     def correlation_of(self, target: str) -> CorrelationKeys:

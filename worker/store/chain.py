@@ -125,20 +125,22 @@ def entries(
     stream: str = MAIN,
     kinds: Sequence[str] = (),
     run_id: str | uuid.UUID | None = None,
-    person_id: str | uuid.UUID | None = None,
+    person_id: str | uuid.UUID | Sequence[str] | None = None,
     since: dt.datetime | None = None,
     until: dt.datetime | None = None,
     after: int = 0,
     newest_first: bool = False,
     limit: int | None = None,
 ) -> Iterator[AuditEntry]:
-    """Entries with what is known of the people in them; streamed. `until` is exclusive, `after` is a number."""
+    """Entries with what is known of the people in them; streamed. `until` is exclusive, `after` is a number. A person
+    who was taken for several has several ids."""
+    people = [str(person_id)] if isinstance(person_id, str | uuid.UUID) else list(person_id or ())
     asked: dict[str, tuple[object, str]] = {
         "stream": (stream, "stream = :stream"),
         "after": (after, "number > :after"),
         "kinds": (list(kinds), "kind = ANY(:kinds)"),
         "run": (run_id and str(run_id), "run_id = CAST(:run AS uuid)"),
-        "person": (person_id and str(person_id), "person_id = CAST(:person AS uuid)"),
+        "people": (people, "person_id = ANY(CAST(:people AS uuid[]))"),
         "since": (since, "at >= :since"),
         "until": (until, "at < :until"),
     }

@@ -16,10 +16,11 @@ from sqlalchemy import text
 from sqlmodel import Session
 
 from worker.errors import Refused
+from worker.store import sweep
 from worker.store.bulk import planned_for_all_rows
 from worker.store.snapshots import Snapshot
 from worker.store.snapshots import snapshot as snapshot_of
-from worker.store.staging import KINDS, SOURCE_KINDS, TARGET_KINDS, Kind, clear_staging, refuse_lost_rows
+from worker.store.staging import KINDS, SOURCE_KINDS, TARGET_KINDS, Kind, clear_staging, inherited, refuse_lost_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ def _merge(session: Session, snapshot_id: uuid.UUID, now: dt.datetime, kinds: Se
     ).one()  # fmt: skip
     closed = opened = 0
     with planned_for_all_rows(session):
+        if kinds is TARGET_KINDS:
+            sweep.carry(session, known)
         for kind in kinds:
             _refuse_contradictions(session, kind, known)
             closed += _touched(session, _closing(kind), known)
@@ -138,4 +141,7 @@ def counts(session: Session, connector: str) -> dict[str, int]:
         ).one()
         for kind in KINDS
     }
+    if found["nestings"]:
+        of_source = "{} WHERE source = :connector AND valid_to IS NULL"
+        found["inherited"] = inherited(session, of_source, {"connector": connector})
     return {noun: count for noun, count in found.items() if count}

@@ -7,24 +7,32 @@ transaction they were opened in, which may do other things in between.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from typing import Any
 
 from sqlalchemy import text
 from sqlmodel import Session
 
+from worker.core import nesting
 from worker.core.identity import (
     Account,
     Catalogue,
     CatalogueItem,
+    Definition,
     Entitlement,
+    GroupValue,
     Identity,
     Person,
     SourceGroup,
     Standing,
     Trait,
+    speaking,
 )
+from worker.core.joining import Ref, outgrown
+from worker.core.render import quoted
+from worker.core.standing import FINAL, standing_of, weigh
 from worker.store.bulk import streamed
 from worker.store.merging import Merged, counts, merge_source, merge_target
 from worker.store.snapshots import Snapshot, current_snapshot, snapshot
@@ -48,11 +56,13 @@ __all__ = [
     "catalogue",
     "counts",
     "current_snapshot",
+    "direct_groups",
     "discard_snapshot",
     "identities",
     "identity",
     "merge_source",
     "merge_target",
+    "nestings",
     "open_read",
     "people",
     "person",
@@ -62,7 +72,6 @@ __all__ = [
     "stage_source",
     "stage_target",
     "staged_counts",
-    "standing_of",
     "start_snapshot",
     "strangers",
     "unseen",
@@ -73,7 +82,7 @@ __all__ = [
 
 
 def source_groups(session: Session, source: str) -> list[SourceGroup]:
-    """The groups of a source, by name."""
+    """The groups of a source, by name. One that holds a group of whose members nothing is known has a problem too."""
     rows = session.execute(
         text(
             "SELECT source, id, name, type, members, problem FROM source_group"
@@ -81,7 +90,43 @@ def source_groups(session: Session, source: str) -> list[SourceGroup]:
         ),
         {"source": source},
     )
-    return [SourceGroup(*row) for row in rows]
+    groups = [SourceGroup(*row) for row in rows]
+    blamed = nesting.uncertified({group.id: group.problem for group in groups}, nestings(session, source))
+    known = {group.id: group for group in groups}
+    return [
+        replace(group, problem=_through(known.get(blamed[group.id]), blamed[group.id])) if group.id in blamed else group
+        for group in groups
+    ]
+
+
+def _through(culprit: SourceGroup | None, id: str) -> str:
+    if culprit is None:
+        return f"a group in it ({quoted(id, 60)}) is on no list of groups"
+    return f"{quoted(culprit.name, 60)} in it could not be read whole: {culprit.problem}"
+
+
+def nestings(session: Session, source: str) -> list[tuple[str, str]]:
+    """Which groups are directly in which: (group id, id of a group that is in it)."""
+    rows = session.execute(
+        text(
+            "SELECT group_id, child_id FROM nesting WHERE source = :source AND valid_to IS NULL"
+            " ORDER BY group_id, child_id"
+        ),
+        {"source": source},
+    )
+    return [(group, child) for group, child in rows]
+
+
+def direct_groups(session: Session, source: str, identity_id: str) -> list[str]:
+    """Ids of the groups that somebody is in, not counting those that they are in through another one."""
+    rows = session.scalars(
+        text(
+            "SELECT group_id FROM membership WHERE source = :source AND identity_id = :id AND valid_to IS NULL"
+            " ORDER BY group_id"
+        ),
+        {"source": source, "id": identity_id},
+    )
+    return list(rows)
 
 
 _IDENTITY = "i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes, i.problem"
@@ -113,8 +158,9 @@ def _identity(
 
 # An identity that the last read did not bring still yields its person, with a NULL in its place.
 _PEOPLE = f"""
-SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked, p.departure_cause = 'forced' AS forced,
-    known.source AS at, {_IDENTITY}, m.groups
+SELECT p.id AS person, p.departure_marked_at IS NOT NULL AS marked,
+    p.departure_marked_at IS NOT NULL AND p.departure_cause = 'forced' AS forced, known.source AS at, known.key_used,
+    known.missed >= :misses AND known.source = ANY(:final) AS final, {_IDENTITY}, m.groups
 FROM person p
 JOIN person_identity known ON known.person_id = p.id
 LEFT JOIN identity i ON i.source = known.source AND i.id = known.identity_id AND i.valid_to IS NULL
@@ -123,87 +169,97 @@ LEFT JOIN (
     GROUP BY source, identity_id
 ) m ON m.source = i.source AND m.identity_id = i.id
 WHERE known.source = ANY(:sources)
-ORDER BY p.id, array_position(:sources, known.source), known.identity_id
+ORDER BY p.id, array_position(:sources, known.source), known.since, known.identity_id
 """
 
 
-def people(session: Session, sources: Sequence[str], authority: str | None = None) -> Iterator[Person]:
+def people(
+    session: Session, sources: Sequence[str], authority: str | None = None, final: Collection[str] = ()
+) -> Iterator[Person]:
     """Everybody with an identity at one of the sources, by id; streamed.
 
-    `sources` stand in order of precedence. Of several, `authority` decides who has departed. `unsure` is left empty:
-    whether a source is certified is not known here.
+    `sources` stand in order of precedence. Of several, `authority` decides who has departed; of those in `final`, who
+    has been missing often enough has. Whoever is in a group is in those that it is in. `unsure` says what the sources
+    themselves leave open: whether one is certified is not known here.
     """
-    return _people(_each(session, _PEOPLE, {"sources": list(sources)}), authority)
+    keys = _group_keys(session, sources)
+    return _people(_each(session, _PEOPLE, _asked(sources, final)), keys, authority)
 
 
-def person(session: Session, id: str, sources: Sequence[str], authority: str | None = None) -> Person | None:
+def person(
+    session: Session, id: str, sources: Sequence[str], authority: str | None = None, final: Collection[str] = ()
+) -> Person | None:
     """One of `people`; None when there is no such person, or none at these sources."""
     one = _PEOPLE.replace("WHERE known", "WHERE p.id = :id AND known").replace(
         "WHERE valid_to IS NULL\n",
         "WHERE valid_to IS NULL AND (source, identity_id) IN"
         " (SELECT source, identity_id FROM person_identity WHERE person_id = :id)\n",
     )
-    rows = session.execute(text(one), {"sources": list(sources), "id": uuid.UUID(id)})
-    return next(_people(rows, authority), None)
+    rows = session.execute(text(one), {**_asked(sources, final), "id": uuid.UUID(id)})
+    return next(_people(rows, _group_keys(session, sources), authority), None)
 
 
-def _people(rows: Iterable[Sequence[Any]], authority: str | None) -> Iterator[Person]:
-    group_keys: dict[str, _GroupKeys] = {}
+def _asked(sources: Sequence[str], final: Collection[str]) -> dict[str, object]:
+    return {"sources": list(sources), "final": list(final), "misses": FINAL}
+
+
+def _people(
+    rows: Iterable[Sequence[Any]], group_keys: Mapping[str, _GroupKeys], authority: str | None
+) -> Iterator[Person]:
     for (id, marked, forced), of_person in groupby(rows, key=lambda row: (row[0], row[1], row[2])):
         found: list[Identity] = []
+        joined_by: list[str] = []
         said: list[tuple[str, Standing | None]] = []
+        members: dict[Ref, Sequence[str]] = {}
+        for _, _, _, source, key, final, *columns, memberships in of_person:
+            said.append((source, standing_of(columns[2], final)))
+            if columns[0] is not None:
+                found.append(one := _identity(*columns))
+                joined_by.append(key)
+                members[source, one.id] = memberships or ()
+        told, identities = weigh(said, authority), tuple(found)
         groups: set[tuple[str, str]] = set()
-        for _, _, _, source, *columns, memberships in of_person:
-            if columns[0] is None:
-                said.append((source, None))
-                continue
-            one = _identity(*columns)
-            found.append(one)
-            said.append((source, one.standing))
-            keys = group_keys.setdefault(source, _GroupKeys(source))
-            groups.update(map(keys.__getitem__, memberships or ()))
-        standing = Standing.DEPARTED if forced else standing_of(said, authority)
-        yield Person(str(id), standing, tuple(found), frozenset(groups), departure_marked=marked, forced=forced)
+        standing = Standing.DEPARTED if forced else told.standing  # a human's word rests on no read
+        for one in speaking(identities, standing):
+            groups.update(*map(group_keys[one.source].__getitem__, members[one.source, one.id]))
+        disagreements = filter(None, (told.disagreement, *outgrown(identities, joined_by)))
+        yield Person(
+            str(id), standing, identities, frozenset(groups), "" if forced else told.unsure, marked, forced,
+            tuple(disagreements),
+        )  # fmt: skip
 
 
-class _GroupKeys(dict[str, tuple[str, str]]):
-    """(source, group id) by group id, each made once: thousands of people share them."""
+class _GroupKeys(dict[str, tuple[tuple[str, str], ...]]):
+    """(source, group id) of a group and of all above it, by group id, made once: thousands of people share them."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, edges: Iterable[tuple[str, str]]) -> None:
         super().__init__()
-        self._source = source
+        self._source, self._above = source, nesting.above(edges)
 
-    def __missing__(self, group_id: str) -> tuple[str, str]:
-        self[group_id] = key = (self._source, group_id)
-        return key
+    def __missing__(self, group_id: str) -> tuple[tuple[str, str], ...]:
+        all_of_them = (group_id, *sorted(self._above.get(group_id, ())))
+        self[group_id] = keys = tuple((self._source, one) for one in all_of_them)
+        return keys
 
 
-def standing_of(said: Sequence[tuple[str, Standing | None]], authority: str | None) -> Standing:
-    """What the sources together say; None stands for an identity that was not there. In doubt, HOLD.
-
-    Where the authority knows the person it decides; where it does not, the others must agree.
-    """
-    deciding = {standing for source, standing in said if source == authority} or {standing for _, standing in said}
-    if deciding == {Standing.DEPARTED}:
-        return Standing.DEPARTED
-    everything = {standing for _, standing in said}
-    if len(deciding) > 1 or None in everything or Standing.HOLD in everything:
-        return Standing.HOLD
-    (standing,) = deciding
-    assert standing is not None
-    return standing
+def _group_keys(session: Session, sources: Sequence[str]) -> dict[str, _GroupKeys]:
+    return {source: _GroupKeys(source, nestings(session, source)) for source in sources}
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 # Ordered by code point, as Python compares, whatever the database's own collation is.
 _ACCOUNTS = """
-SELECT a.id, a.login, a.email, a.active, a.profile, a.traits, h.entitlements
+SELECT a.id, a.login, a.email, a.active, a.profile, a.traits, h.entitlements, r.attributes
 FROM account a
 LEFT JOIN (
     SELECT account_id, array_agg(entitlement) AS entitlements FROM holding
     WHERE target = :target AND valid_to IS NULL GROUP BY account_id
 ) h ON h.account_id = a.id
+LEFT JOIN (
+    SELECT account_id, array_agg(attribute_id) AS attributes FROM attribute_read
+    WHERE target = :target GROUP BY account_id
+) r ON r.account_id = a.id
 WHERE a.target = :target AND a.valid_to IS NULL
 ORDER BY a.id COLLATE "C"
 """
@@ -225,9 +281,10 @@ def account_rows_of(session: Session, target: str, ids: Sequence[str]) -> dict[s
 
 def _accounts(rows: Iterable[Sequence[Any]]) -> Iterator[Account]:
     parsed = _Entitlements()
-    for id, login, email, active, profile, traits, keys in rows:
+    for id, login, email, active, profile, traits, keys, attributes in rows:
         held = frozenset(map(parsed.__getitem__, keys or ()))
-        yield Account(id, login, email, active, profile, held, frozenset(map(Trait, traits)))
+        known = frozenset(attributes or ())
+        yield Account(id, login, email, active, profile, held, frozenset(map(Trait, traits)), known)
 
 
 class _Entitlements(dict[str, Entitlement]):
@@ -254,12 +311,19 @@ def catalogue(session: Session, target: str) -> Catalogue:
     """Everything that a target could grant when it was last observed."""
     rows = session.execute(
         text(
-            "SELECT kind, id, name, privileged, closed FROM catalogue_item"
+            "SELECT kind, id, name, privileged, closed, definition FROM catalogue_item"
             " WHERE target = :target AND valid_to IS NULL ORDER BY kind, name, id"
         ),
         {"target": target},
     )
-    return Catalogue(tuple(CatalogueItem(*row) for row in rows))
+    return Catalogue(
+        tuple(CatalogueItem(r.kind, r.id, r.name, r.privileged, r.closed, _definition(r.definition)) for r in rows)
+    )
+
+
+def _definition(found: Mapping[str, Any]) -> Definition | None:
+    groups = tuple(GroupValue(**one) for one in found.get("groups", ()))
+    return Definition(**{**found, "groups": groups}) if found else None
 
 
 def _each(session: Session, statement: str, parameters: Mapping[str, object]) -> Iterator[Sequence[Any]]:

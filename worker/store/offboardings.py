@@ -11,6 +11,7 @@ from sqlalchemy import func, text, update
 from sqlmodel import Session, col, select
 
 from worker.core.guardrails import State
+from worker.store import people
 from worker.store.owners import certainly_dead
 from worker.store.tables import ChangeRow, OffboardingRow, OffboardingTarget, Run, StepRow
 
@@ -134,7 +135,8 @@ def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
             " WHERE o.closed_at IS NULL AND o.state = 'asked' AND coalesce(o.not_before, :now) <= :now"
             " UNION ALL SELECT o.id, t.target, o.requested_at FROM offboarding o"
             " JOIN offboarding_target t ON t.offboarding_id = o.id"
-            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open' AND coalesce(t.not_before, :now) <= :now"
+            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open'"
+            " AND coalesce(t.not_before, :now) <= :now"
             " ORDER BY 3, 2"
         ),
         {"now": now},
@@ -191,7 +193,7 @@ def changes(session: Session, row: OffboardingRow) -> list[ChangeRow]:
         select(ChangeRow)
         .join(Run, col(Run.id) == ChangeRow.run_id)
         .where(
-            ChangeRow.person_id == row.person_id,
+            col(ChangeRow.person_id).in_(_once(session, row)),
             ChangeRow.cause == "DEPARTED",
             (Run.offboarding_id == row.id) | (Run.started_at >= row.requested_at),
         )
@@ -202,7 +204,9 @@ def changes(session: Session, row: OffboardingRow) -> list[ChangeRow]:
 
 def steps(session: Session, row: OffboardingRow) -> list[StepRow]:
     """What was done to the person's accounts since it was asked, in its order."""
-    query = select(StepRow).where(StepRow.person_id == row.person_id, StepRow.attempted_at >= row.requested_at)
+    query = select(StepRow).where(
+        col(StepRow.person_id).in_(_once(session, row)), StepRow.attempted_at >= row.requested_at
+    )
     return list(session.exec(query.order_by(col(StepRow.attempted_at), col(StepRow.position))))
 
 
@@ -210,12 +214,17 @@ def entries(session: Session, row: OffboardingRow) -> list[tuple[int, str, dt.da
     """(number, kind, when) of the trail's entries about the person since it was asked."""
     found = session.execute(
         text(
-            "SELECT number, kind, at FROM entry WHERE stream = 'main' AND person_id = :person AND at >= :since"
+            "SELECT number, kind, at FROM entry WHERE stream = 'main' AND person_id = ANY(:people) AND at >= :since"
             " ORDER BY number"
         ),
-        {"person": row.person_id, "since": row.requested_at},
+        {"people": _once(session, row), "since": row.requested_at},
     )
     return [(r.number, r.kind, r.at) for r in found]
+
+
+def _once(session: Session, row: OffboardingRow) -> list[uuid.UUID]:
+    """Whom it is about, under every id that they had."""
+    return [uuid.UUID(id) for id in people.everyone_once(session, str(row.person_id))]
 
 
 def watched(session: Session, now: dt.datetime, before: dt.datetime, limit: int) -> Sequence[OffboardingRow]:

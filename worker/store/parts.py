@@ -52,7 +52,8 @@ def begin(session: Session, snapshot_id: uuid.UUID, owner: str, first: Sequence[
 
 
 def add(session: Session, snapshot_id: uuid.UUID, owner: str, parts: Sequence[Part]) -> None:
-    """More parts, behind those that there are."""
+    """More parts, behind those that there are. One that the read has already, done or not, is not added again; the
+    read must be locked, so that two workers do not both add it."""
     if not parts:
         return
     rows = [{"kind": part.kind, "args": dict(part.args)} for part in parts]
@@ -61,7 +62,9 @@ def add(session: Session, snapshot_id: uuid.UUID, owner: str, parts: Sequence[Pa
             "INSERT INTO part (id, snapshot_id, position, kind, args, state, attempts, owner, claimed_until, failure,"
             " facts) SELECT gen_random_uuid(), :snapshot, place + (SELECT count(*) FROM part WHERE snapshot_id ="
             " :snapshot), one ->> 'kind', one -> 'args', 'waiting', 0, :owner, clock_timestamp() + :claim, '', '{}'"
-            " FROM jsonb_array_elements(CAST(:parts AS jsonb)) WITH ORDINALITY AS found (one, place)"
+            " FROM (SELECT one, min(place) AS place FROM jsonb_array_elements(CAST(:parts AS jsonb))"
+            " WITH ORDINALITY AS asked (one, place) GROUP BY one) AS fresh WHERE NOT EXISTS (SELECT 1 FROM part known"
+            " WHERE known.snapshot_id = :snapshot AND known.kind = one ->> 'kind' AND known.args = one -> 'args')"
         ),
         {"snapshot": snapshot_id, "owner": owner, "claim": CLAIM, "parts": as_json(rows)},
     )

@@ -13,27 +13,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.correlation import Tie
-from worker.core.drift import ABSENT, REPLACED
+from worker.core.drift import ABSENT, FORMER, GONE, REPLACED
 from worker.core.identity import Identity, Standing
+from worker.core.standing import FINAL
 from worker.store.bulk import planned_for_all_rows
+from worker.store.marks import FORCED
 from worker.store.tables import Link, PersonIdentity, PersonRow
 
 _NO_LONGER = "the source no longer has this user"
-# Whose word a departure mark is: the source's, which lifts it too; a human's, which holds whatever the source says; a
-# human's that waits for a second one, by which nothing is given and nothing is taken.
-BY_SOURCE, FORCED, ASKED = "source", "forced", "asked"
-LAG = dt.timedelta(minutes=1)  # clocks differ, and a vendor's lists may be behind what it answers about one person
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """A departure mark that was just set or lifted, with the status that the source gave."""
-
-    person_id: str
-    departed: bool
-    status: str
-    linked: bool = False  # an account of theirs is known
-    taken_over: bool = False  # they were held by a human's word until now
+_NO_SOURCE = "known only from {}, which is no source any more"
 
 
 def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
@@ -42,75 +30,39 @@ def ensure_people(session: Session, source: str, now: dt.datetime) -> int:
         return session.connection().execute(_ENSURE, {"source": source, "now": now}).rowcount
 
 
-def remark_departures(session: Session, source: str, now: dt.datetime, began: dt.datetime) -> list[Remark]:
-    """Set the departure mark of everybody whom the source positively calls departed, and lift those it calls active.
-
-    `began` is when the read did of which this is the end: what it says of anybody who was marked since is old. The
-    source's own word takes the place of a human's.
-    """
-    facts = {"source": source, "now": now, "cause": BY_SOURCE, "began": began, "lag": LAG}
-    with planned_for_all_rows(session):
-        marked = session.connection().execute(_MARK, facts).all()
-        taken_over = session.connection().execute(_TAKE_OVER, facts).all()
-        lifted = session.connection().execute(_LIFT, facts).all()
-    return [
-        *(Remark(str(p), True, s, linked) for p, s, linked in marked),
-        *(Remark(str(p), True, s, taken_over=True) for p, s in taken_over),
-        *(Remark(str(p), False, s) for p, s in lifted),
-    ]
-
-
-def mark_departed(session: Session, person_id: str, cause: str, now: dt.datetime) -> None:
-    """From now on nothing is given to them. Where they were marked already, the newer word counts from now on; a word
-    that waits takes nobody's place."""
-    row = session.get(PersonRow, uuid.UUID(person_id), with_for_update=True, populate_existing=True)
-    assert row is not None, "a person is never deleted"
-    if cause == ASKED and row.departure_marked_at is not None:
-        return
-    row.departure_marked_at, row.departure_cause = now, cause
-    row.gains_reviewed = row.gains_reviewed or cause == FORCED
-    session.flush()
-
-
-def unmark(session: Session, person_id: str, causes: Collection[str]) -> bool:
-    """Lift a mark that is there for one of these reasons; whether there was one."""
-    row = session.get(PersonRow, uuid.UUID(person_id), with_for_update=True, populate_existing=True)
-    if row is None or row.departure_marked_at is None or row.departure_cause not in causes:
-        return False
-    row.departure_marked_at, row.departure_cause = None, ""
-    session.flush()
-    return True
-
-
-def row_of(session: Session, person_id: str) -> PersonRow:
-    """A person's mark and what goes with it, as of now."""
-    row = session.get(PersonRow, uuid.UUID(person_id), populate_existing=True)
-    assert row is not None, "a person is never deleted"
-    return row
-
-
-def reviewed(session: Session) -> set[str]:
-    """Ids of the people whom nothing is given without a human's word."""
-    return {str(id) for id in session.exec(select(PersonRow.id).where(col(PersonRow.gains_reviewed)))}
-
-
-def trust_again(session: Session, person_ids: Collection[str]) -> set[str]:
-    """A human has said yes to something that these are given; which of them were reviewed until then."""
-    rows = session.exec(
-        select(PersonRow).where(
-            col(PersonRow.id).in_([uuid.UUID(p) for p in person_ids]), col(PersonRow.gains_reviewed)
-        )
-    ).all()
-    for row in rows:
-        row.gains_reviewed = False
-    session.flush()
-    return {str(row.id) for row in rows}
+def note_missed(session: Session, source: str, missed: Collection[str]) -> None:
+    """Count, for identities that a whole read had neither in a list nor by id; whoever is there again begins anew."""
+    asked = {"source": source, "ids": list(missed)}
+    session.execute(_THERE_AGAIN, asked)
+    if missed:
+        session.execute(_MISSED, asked)
 
 
 def departure_marked(session: Session, person_id: str) -> bool:
     """The mark as it is now, whatever a plan saw; the row stays locked against a change until the transaction ends."""
-    row = session.exec(select(PersonRow).where(PersonRow.id == uuid.UUID(person_id)).with_for_update(read=True)).one()
-    return row.departure_marked_at is not None
+    return _locked(session, person_id).departure_marked_at is not None
+
+
+def merged(session: Session, person_id: str) -> bool:
+    """Whether they have turned out to be somebody else whom we know, whatever a plan saw; locked likewise."""
+    return _locked(session, person_id).merged_into is not None
+
+
+def _locked(session: Session, person_id: str) -> PersonRow:
+    mine = select(PersonRow).where(PersonRow.id == uuid.UUID(person_id))
+    return session.exec(mine.with_for_update(read=True).execution_options(populate_existing=True)).one()
+
+
+def resolved(session: Session, person_ids: Collection[str]) -> dict[str, str]:
+    """Who each of them is now; nobody is merged into anybody else until the transaction ends."""
+    rows = session.execute(_RESOLVED, {"ids": sorted({uuid.UUID(p) for p in person_ids})})
+    return {str(row.id): str(row.merged_into or row.id) for row in rows}
+
+
+def everyone_once(session: Session, person_id: str) -> list[str]:
+    """A person, and all whom they were taken for before."""
+    query = text("SELECT id::text FROM person WHERE id = :id OR merged_into = :id ORDER BY merged_into NULLS FIRST, id")
+    return list(session.scalars(query, {"id": uuid.UUID(person_id)})) or [person_id]
 
 
 def owns(session: Session, target: str, account_id: str, person_id: str) -> bool:
@@ -128,11 +80,13 @@ def ties(session: Session, target: str) -> list[Tie]:
 
 def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now: dt.datetime) -> None:
     """Insert links, or overwrite what was said of the same accounts before."""
+    new = list(new)
+    now_known_as = resolved(session, {tie.person_id for tie in new}) if new else {}
     rows = [
         {
             "target": target,
             "account_id": tie.account_id,
-            "person_id": uuid.UUID(tie.person_id),
+            "person_id": uuid.UUID(now_known_as[tie.person_id]),
             "rank": "primary" if tie.primary else "secondary",
             "state": "linked" if tie.linked else "unlinked",
             "key_used": tie.key,
@@ -150,23 +104,51 @@ def save_ties(session: Session, target: str, new: Iterable[Tie], actor: str, now
 
 
 def own_created(session: Session, target: str, account_id: str, person_id: str, actor: str, now: dt.datetime) -> None:
-    """An account that we have just created is its person's; doing it twice changes nothing."""
+    """An account that we have just created is its person's; doing it twice changes nothing. Who turned out to be
+    somebody else meanwhile may have had one already: then it is their second."""
     if session.get(Link, (target, account_id)) is None:
-        save_ties(session, target, [Tie(account_id, person_id, key="created")], actor, now)
+        owner = resolved(session, [person_id])[person_id]
+        first = not has_account(session, target, owner)
+        save_ties(session, target, [Tie(account_id, owner, primary=first, key="created")], actor, now)
 
 
-def known_identities(session: Session, person_id: str) -> list[Identity]:
-    """Each identity of a person as last known, also where its source no longer has it."""
-    rows = session.execute(_KNOWN, {"person": uuid.UUID(person_id)})
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """An identity as it was read last. `current`: the source's last whole read had it; `final`: it was missed so often
+    that it is gone for good, at a source where that is final."""
+
+    identity: Identity
+    current: bool
+    final: bool
+
+
+def last_known(
+    session: Session, person_id: str, sources: Sequence[str] = (), final: Collection[str] = ()
+) -> list[LastKnown]:
+    """Each identity of a person, also where its source no longer has it: in the order of `sources`, others last, and of
+    one source the oldest first."""
+    asked = {"person": uuid.UUID(person_id), "sources": list(sources), "final": list(final), "misses": FINAL}
+    rows = session.execute(_KNOWN, asked)
     return [
-        Identity(r.source, r.id, Standing(r.standing), r.status, r.login, r.email, _hashable(r.attributes), r.problem)
+        LastKnown(
+            Identity(
+                r.source, r.id, Standing(r.standing), r.status, r.login, r.email, _hashable(r.attributes), r.problem
+            ),
+            r.current,
+            r.final,
+        )
         for r in rows
     ]
 
 
+def known_identities(session: Session, person_id: str, sources: Sequence[str] = ()) -> list[Identity]:
+    """`last_known`, the identities alone."""
+    return [one.identity for one in last_known(session, person_id, sources)]
+
+
 def person_of(session: Session, source: str, identity_id: str) -> str | None:
     """The person that an identity is, where it was ever read."""
-    row = session.get(PersonIdentity, (source, identity_id))
+    row = session.get(PersonIdentity, (source, identity_id), populate_existing=True)
     return str(row.person_id) if row else None
 
 
@@ -191,17 +173,38 @@ def marked_accounts(session: Session, target: str, but: str) -> set[str]:
     return set(rows)
 
 
-def absent_identities(session: Session, sources: Collection[str]) -> list[tuple[str, Identity]]:
-    """(person id, last known identity) of everybody with a link whom no source has any more, as identities on hold."""
-    rows = session.connection().execute(_ABSENT, {"sources": list(sources)})
+def has_account(session: Session, target: str, person_id: str) -> bool:
+    """Whether a primary account that was there when the target was last read is theirs as of now."""
+    return bool(session.scalars(_HAS_ONE, {"target": target, "person": uuid.UUID(person_id)}).one())
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Somebody with a link whom no declared source has any more: their last known identity, on hold or departed.
+    `forced`: departed by a human's word, whatever that says."""
+
+    person_id: str
+    identity: Identity
+    departure_marked: bool
+    forced: bool
+
+
+def absent_people(session: Session, sources: Collection[str], final: Collection[str] = ()) -> list[Absent]:
+    """Of sources in `final`, who has been missing often enough has departed. What a source that is no longer declared
+    said of somebody is what is left of them."""
+    asked = {"sources": list(sources), "final": list(final), "misses": FINAL}
     return [
-        (
-            str(r.person_id),
-            Identity(r.source, r.id, Standing.HOLD, status, r.login, r.email, _hashable(r.attributes), _NO_LONGER),
+        Absent(
+            str(row.person_id),
+            Identity(
+                row.source, row.id, Standing.DEPARTED if row.final else Standing.HOLD, row.status, row.login, row.email,
+                _hashable(row.attributes), _NO_SOURCE.format(row.source) if row.status == FORMER else _NO_LONGER,
+            ),
+            row.marked,
+            row.forced,
         )
-        for r in rows
-        for status in (REPLACED if r.replaced else ABSENT,)
-    ]
+        for row in session.connection().execute(_ABSENT, asked)
+    ]  # fmt: skip
 
 
 def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]:
@@ -209,10 +212,12 @@ def _hashable(attributes: Mapping[str, Any]) -> dict[str, str | tuple[str, ...]]
     return {name: tuple(value) if isinstance(value, list) else value for name, value in attributes.items()}
 
 
-def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str) -> list[str]:
-    """Linked identities that are current in the mirror and missing from a staged snapshot: to be read by id."""
+def vanished_ids(session: Session, snapshot_id: uuid.UUID, source: str, *, final: bool = False) -> list[str]:
+    """Linked identities that are missing from a staged snapshot, to be read by id: those that are current in the
+    mirror, and where absence is `final`, those that have not been missed often enough yet."""
+    asked = {"snapshot": snapshot_id, "source": source, "misses": FINAL if final else 0}
     with planned_for_all_rows(session):
-        rows = session.connection().execute(_VANISHED, {"snapshot": snapshot_id, "source": source}).all()
+        rows = session.connection().execute(_VANISHED, asked).all()
     return [r.id for r in rows]
 
 
@@ -226,18 +231,41 @@ class Found:
 
 
 def find(session: Session, query: str) -> list[Found]:
-    """People by our id, or by login, e-mail or source id; letter case does not matter. Newest knowledge first."""
-    rows = session.connection().execute(_FIND, {"query": query.strip()})
+    """People by our id (also one that they had before), or by login, e-mail or source id, which `okta:` before it says
+    of which source; letter case does not matter. Newest knowledge first."""
+    source, _, rest = query.strip().partition(":")
+    rows = session.connection().execute(_FIND, {"query": query.strip(), "source": source, "rest": rest})
     return [Found(str(r.person_id), r.login, r.name) for r in rows]
 
 
 def labels(session: Session, person_ids: Collection[str] | None = None) -> dict[str, tuple[str, str]]:
-    """Person id -> (name, login), for sentences; of everybody when no ids are given."""
-    only = "" if person_ids is None else " AND p.person_id = ANY(:ids)"
+    """Person id, whoever it was given to -> (name, login), for sentences; of everybody when no ids are given."""
+    only = "" if person_ids is None else " AND person.id = ANY(:ids)"
     statement = text(_LABELS.format(only=only))
     ids = [] if person_ids is None else [uuid.UUID(p) for p in person_ids]
     rows = session.connection().execute(statement, {"ids": ids} if person_ids is not None else {})
     return {str(r.person_id): (r.name, r.login) for r in rows}
+
+
+def by_age(session: Session, person_ids: Collection[str]) -> list[str]:
+    """The oldest first; nobody is merged into anybody else meanwhile."""
+    query = text("SELECT id::text, created_at FROM person WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+    found = session.execute(query, {"ids": [uuid.UUID(p) for p in person_ids]})
+    return [id for id, _ in sorted(found, key=lambda row: (row.created_at, row.id))]
+
+
+def known_at(session: Session, sources: Collection[str]) -> set[str]:
+    """Everybody who has or had an identity at one of these sources."""
+    query = text("SELECT DISTINCT person_id::text FROM person_identity WHERE source = ANY(:sources)")
+    return set(session.connection().execute(query, {"sources": list(sources)}).scalars())
+
+
+def make_secondary(session: Session, links: Iterable[Link]) -> None:
+    """Their person has another account there, which comes first."""
+    for link in links:
+        link.rank = "secondary"
+        session.add(link)
+    session.flush()
 
 
 def links_of(session: Session, person_id: str) -> Sequence[Link]:
@@ -259,64 +287,70 @@ WITH fresh AS (
 ), made AS (
     INSERT INTO person (id, created_at, departure_cause, gains_reviewed) SELECT person_id, :now, '', false FROM fresh
 )
-INSERT INTO person_identity (source, identity_id, person_id, since)
-SELECT :source, identity_id, person_id, :now FROM fresh
+INSERT INTO person_identity (source, identity_id, person_id, since, key_used, missed)
+SELECT :source, identity_id, person_id, :now, '', 0 FROM fresh
 """)
 
-_MARK = text("""
-UPDATE person SET departure_marked_at = :now, departure_cause = :cause
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
-WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed' AND person.departure_marked_at IS NULL
-RETURNING person.id, i.status, EXISTS (SELECT 1 FROM link WHERE link.person_id = person.id AND link.state = 'linked')
-""")
-
-_TAKE_OVER = text("""
-UPDATE person SET departure_cause = :cause
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
-WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'departed'
-  AND person.departure_marked_at IS NOT NULL AND person.departure_cause <> :cause
-RETURNING person.id, i.status
-""")
-
-_LIFT = text("""
-UPDATE person SET departure_marked_at = NULL, departure_cause = ''
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
-WHERE person.id = p.person_id AND p.source = :source AND i.standing = 'active' AND person.departure_cause = :cause
-  AND person.departure_marked_at + CAST(:lag AS interval) < CAST(:began AS timestamptz)
-RETURNING person.id, i.status
+_THERE_AGAIN = text("""
+UPDATE person_identity p SET missed = 0 WHERE source = :source AND missed > 0 AND EXISTS (
+    SELECT 1 FROM identity i WHERE i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL)
 """)
 
 _KNOWN = text("""
-SELECT DISTINCT ON (p.source, p.identity_id) i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes,
-    i.problem, i.valid_to IS NULL AS current
-FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id
-WHERE p.person_id = :person
-ORDER BY p.source, p.identity_id, i.valid_from DESC
+SELECT last.* FROM (
+    SELECT DISTINCT ON (p.source, p.identity_id) i.source, i.id, i.standing, i.status, i.login, i.email, i.attributes,
+        i.problem, p.since, i.valid_to IS NULL AS current,
+        i.valid_to IS NOT NULL AND p.missed >= :misses AND p.source = ANY(:final) AS final
+    FROM person_identity p JOIN identity i ON i.source = p.source AND i.id = p.identity_id
+    WHERE p.person_id = :person
+    ORDER BY p.source, p.identity_id, i.valid_from DESC
+) AS last ORDER BY array_position(:sources, last.source) NULLS LAST, last.source, last.since, last.id
 """)
 
-_ABSENT = text("""
-SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes,
-    i.login <> '' AND (i.source, lower(i.login)) IN (
-        SELECT source, lower(login) FROM identity WHERE valid_to IS NULL) AS replaced
+_MISSED = text("""
+UPDATE person_identity p SET missed = missed + 1 WHERE source = :source AND identity_id = ANY(:ids) AND NOT EXISTS (
+    SELECT 1 FROM identity i WHERE i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL)
+""")
+
+_HAS_ONE = text("""
+SELECT EXISTS (
+    SELECT 1 FROM link l JOIN account a ON a.target = l.target AND a.id = l.account_id AND a.valid_to IS NULL
+    WHERE l.target = :target AND l.person_id = :person AND l.state = 'linked' AND l.rank = 'primary')
+""")
+
+_RESOLVED = text("SELECT id, merged_into FROM person WHERE id = ANY(:ids) ORDER BY id FOR KEY SHARE")
+
+_ABSENT = text(f"""
+SELECT DISTINCT ON (p.person_id) p.person_id, i.source, i.id, i.login, i.email, i.attributes, verdict.final,
+    CASE WHEN NOT verdict.declared THEN '{FORMER}' WHEN verdict.final THEN '{GONE}'
+        WHEN i.login <> '' AND (i.source, lower(i.login)) IN (
+            SELECT source, lower(login) FROM identity WHERE valid_to IS NULL) THEN '{REPLACED}'
+        ELSE '{ABSENT}' END AS status,
+    person.departure_marked_at IS NOT NULL AS marked,
+    person.departure_marked_at IS NOT NULL AND person.departure_cause = '{FORCED}' AS forced
 FROM person_identity p
+JOIN person ON person.id = p.person_id
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
-WHERE p.source = ANY(:sources)
-  AND EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
+CROSS JOIN LATERAL (
+    SELECT p.source = ANY(:sources) AS declared,
+        p.source = ANY(:sources) AND p.source = ANY(:final) AND p.missed >= :misses AS final
+) AS verdict
+WHERE EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
   AND NOT EXISTS (
     SELECT 1 FROM person_identity p2 JOIN identity i2
       ON i2.source = p2.source AND i2.id = p2.identity_id AND i2.valid_to IS NULL
-    WHERE p2.person_id = p.person_id)
-ORDER BY p.person_id, i.valid_from DESC
+    WHERE p2.person_id = p.person_id AND p2.source = ANY(:sources))
+ORDER BY p.person_id, verdict.declared DESC, i.valid_from DESC
 """)
 
 _VANISHED = text("""
-SELECT i.id
-FROM identity i
-JOIN person_identity p ON p.source = i.source AND p.identity_id = i.id
-WHERE i.source = :source AND i.valid_to IS NULL
+SELECT p.identity_id AS id
+FROM person_identity p
+LEFT JOIN identity i ON i.source = p.source AND i.id = p.identity_id AND i.valid_to IS NULL
+WHERE p.source = :source AND (i.id IS NOT NULL OR p.missed < :misses)
   AND EXISTS (SELECT 1 FROM link l WHERE l.person_id = p.person_id AND l.state = 'linked')
-  AND NOT EXISTS (SELECT 1 FROM staged_identity s WHERE s.snapshot_id = :snapshot AND s.id = i.id)
-ORDER BY i.id
+  AND NOT EXISTS (SELECT 1 FROM staged_identity s WHERE s.snapshot_id = :snapshot AND s.id = p.identity_id)
+ORDER BY p.identity_id
 """)
 
 _FIND = text(f"""
@@ -324,13 +358,17 @@ SELECT DISTINCT ON (p.person_id) p.person_id, i.login, {_NAME} AS name
 FROM person_identity p
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE lower(i.login) = lower(:query) OR lower(i.email) = lower(:query) OR i.id = :query OR p.person_id::text = :query
+   OR i.source = :source AND :rest <> '' AND (
+        i.id = :rest OR lower(i.login) = lower(:rest) OR lower(i.email) = lower(:rest))
+   OR p.person_id IN (SELECT merged_into FROM person WHERE id::text = :query)
 ORDER BY p.person_id, i.valid_from DESC
 """)
 
 _LABELS = f"""
-SELECT DISTINCT ON (p.person_id) p.person_id, i.login, {_NAME} AS name
-FROM person_identity p
+SELECT DISTINCT ON (person.id) person.id AS person_id, i.login, {_NAME} AS name
+FROM person
+JOIN person_identity p ON p.person_id = coalesce(person.merged_into, person.id)
 JOIN identity i ON i.source = p.source AND i.id = p.identity_id
 WHERE TRUE{{only}}
-ORDER BY p.person_id, i.valid_to DESC NULLS FIRST
+ORDER BY person.id, i.valid_to DESC NULLS FIRST
 """

@@ -25,6 +25,7 @@ AND NOT EXISTS (SELECT 1 FROM effect e JOIN step s ON s.id = e.step_id
 # By table, in order: what of it (`t`) may go. Each name after a colon is the moment before which it has to have ended.
 _OVER: Mapping[str, str] = {
     "membership": "t.valid_to < :mirror",
+    "nesting": "t.valid_to < :mirror",
     "holding": "t.valid_to < :mirror",
     "source_group": "t.valid_to < :mirror",
     "catalogue_item": "t.valid_to < :mirror",

@@ -13,6 +13,7 @@ from sqlalchemy import func, insert, update
 from sqlmodel import Session, col, select
 
 from worker.core.guardrails import State, Tally
+from worker.core.identity import ATTRIBUTE
 from worker.errors import Lost
 from worker.ports import Made, Outcome, Step
 from worker.store.tables import ChangeRow, Effect, Run, StepRow
@@ -86,6 +87,18 @@ def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
         StepRow.run_id == run_id, StepRow.account_id == account_id, col(StepRow.outcome).in_(done)
     )
     return {id for ids in session.exec(query) for id in ids}
+
+
+def filters_amiss(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
+    """Ids of the changes of an account's attributes that have not come about and that nobody has waived."""
+    right = [State.WAIVED.value, *(o.value for o in (Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED))]
+    query = select(ChangeRow.id).where(
+        ChangeRow.run_id == run_id,
+        ChangeRow.account_id == account_id,
+        col(ChangeRow.entitlement).startswith(f"{ATTRIBUTE}:"),
+        col(ChangeRow.state).not_in(right),
+    )
+    return {str(id) for id in session.exec(query)} if account_id else set()
 
 
 def start_applying(session: Session, run_id: uuid.UUID) -> Run:

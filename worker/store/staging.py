@@ -6,14 +6,14 @@ import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 from sqlalchemy import text
 from sqlmodel import Session
 
-from worker.core.identity import Account, Identity
+from worker.core.identity import Account, CatalogueItem, Identity
 from worker.errors import Lost, Refused
 from worker.ports import Check, SourcePage, TargetPage
 from worker.store.bulk import copied, planned_for_all_rows
@@ -46,12 +46,14 @@ class Kind:
 
 
 _EACH_ONCE = "SELECT DISTINCT {kind.columns} FROM staged_{kind.table} WHERE snapshot_id = :snapshot"
+_NEWEST = (
+    'SELECT DISTINCT {kind.columns} FROM (SELECT *, max(stamp COLLATE "C") OVER (PARTITION BY id) AS newest'
+    " FROM staged_{kind.table} WHERE snapshot_id = :snapshot) AS known WHERE stamp = newest"
+)
 _STAGED = {
-    # Of somebody who is on two lists, what the source wrote last.
-    "identity": (
-        'SELECT DISTINCT {kind.columns} FROM (SELECT *, max(stamp COLLATE "C") OVER (PARTITION BY id) AS newest'
-        " FROM staged_identity WHERE snapshot_id = :snapshot) AS known WHERE stamp = newest"
-    ),
+    # Of somebody who is on two lists, what the source wrote last; of a group that is listed and then read, the latter.
+    "identity": _NEWEST,
+    "source_group": _NEWEST,
     # The traits that its own page and other pages give an account, united.
     "account": (
         "SELECT id, login, email, active, profile,"
@@ -66,17 +68,18 @@ _STAGED = {
 SOURCE_KINDS = (
     Kind("identity", "source", "identities", ("id",),
          ("standing", "status", "login", "email", "attributes", "problem"), ("stamp",)),
-    Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem")),
+    Kind("source_group", "source", "groups", ("id",), ("name", "type", "members", "problem"), ("stamp",)),
     Kind("membership", "source", "memberships", ("group_id", "identity_id")),
+    Kind("nesting", "source", "nestings", ("group_id", "child_id")),
 )  # fmt: skip
 TARGET_KINDS = (
     Kind("account", "target", "accounts", ("id",), ("login", "email", "active", "profile", "traits")),
     Kind("holding", "target", "holdings", ("account_id", "entitlement")),
-    Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed")),
+    Kind("catalogue_item", "target", "catalogue", ("kind", "id"), ("name", "privileged", "closed", "definition")),
 )
 KINDS = SOURCE_KINDS + TARGET_KINDS
 _Rows = Mapping[str, Sequence[tuple[object, ...]]]  # by "table (column, ...)" that they are copied into
-_STAGES = (*(f"staged_{kind.table}" for kind in KINDS), "staged_trait")
+_STAGES = (*(f"staged_{kind.table}" for kind in KINDS), "staged_trait", "staged_valued")
 
 
 # --- reading in: pages to staging ------------------------------------------------------------------------------------
@@ -108,8 +111,11 @@ def stage_source(session: Session, snapshot_id: uuid.UUID, source: str, page: So
         raise Refused(f"The pull of {source} brought people or groups of {', '.join(sorted(strange - {source}))}.")
     rows: _Rows = {
         _into(SOURCE_KINDS[0]): [(*_identity_columns(i), page.stamps.get(i.id, "")) for i in page.identities],
-        _into(SOURCE_KINDS[1]): [(g.id, g.name, g.type, g.members, g.problem) for g in page.groups],
+        _into(SOURCE_KINDS[1]): [
+            (g.id, g.name, g.type, g.members, g.problem, page.stamps.get(g.id, "")) for g in page.groups
+        ],
         _into(SOURCE_KINDS[2]): page.memberships,
+        _into(SOURCE_KINDS[3]): page.nestings,
     }
     _stage(session, snapshot_id, source, rows, page.checks)
 
@@ -119,8 +125,9 @@ def stage_target(session: Session, snapshot_id: uuid.UUID, target: str, page: Ta
     rows: _Rows = {
         _into(TARGET_KINDS[0]): [_account_columns(a) for a in page.accounts],
         _into(TARGET_KINDS[1]): [(account_id, entitlement.key) for account_id, entitlement in page.holdings],
-        _into(TARGET_KINDS[2]): [(i.kind, i.id, i.name, i.privileged, i.closed) for i in page.catalogue],
+        _into(TARGET_KINDS[2]): [_catalogue_columns(item) for item in page.catalogue],
         "staged_trait (snapshot_id, account_id, trait)": [(id, trait.value) for id, trait in page.traits],
+        "staged_valued (snapshot_id, account_id, attribute_id)": page.valued,
     }
     _stage(session, snapshot_id, target, rows, page.checks)
 
@@ -141,6 +148,11 @@ def _account_columns(account: Account) -> tuple[object, ...]:
     profile = as_json(dict(account.profile))
     traits = sorted(trait.value for trait in account.traits)
     return account.id, account.login, account.email, account.active, profile, traits
+
+
+def _catalogue_columns(item: CatalogueItem) -> tuple[object, ...]:
+    definition = as_json(asdict(item.definition)) if item.definition else "{}"
+    return item.kind, item.id, item.name, item.privileged, item.closed, definition
 
 
 # PostgreSQL's text holds neither of these, and one odd display name must not stop everybody's reconciliation.
@@ -219,7 +231,8 @@ def _add_checks(session: Session, snapshot_id: uuid.UUID, known: Mapping[str, An
 
 
 def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
-    """What has been staged so far, each thing once: identities, groups, memberships, accounts, holdings, catalogue."""
+    """What has been staged so far, each thing once: identities, groups, memberships, nestings, accounts, holdings,
+    catalogue; and `inherited`, the memberships that come through a group in a group."""
     found = {
         kind.noun: session.scalars(
             text(
@@ -230,7 +243,25 @@ def staged_counts(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
         ).one()
         for kind in KINDS
     }
+    if found["nestings"]:
+        found["inherited"] = inherited(session, "staged_{} WHERE snapshot_id = :snapshot", {"snapshot": snapshot_id})
     return {noun: count for noun, count in found.items() if count}
+
+
+def inherited(session: Session, rows: str, known: Mapping[str, object]) -> int:
+    """How many memberships of a group come through another one in it, on whatever way, each for each such group.
+    `rows` is what follows FROM, with a place for the table's name."""
+    counting = (
+        f"WITH RECURSIVE edge AS (SELECT group_id, child_id FROM {rows.format('nesting')}),"
+        " below AS (SELECT group_id, child_id FROM edge UNION"
+        " SELECT b.group_id, e.child_id FROM below b JOIN edge e ON e.group_id = b.child_id)"
+        " SELECT coalesce(sum(m.people), 0)::bigint FROM below b JOIN (SELECT group_id,"
+        f" count(DISTINCT identity_id) AS people FROM {rows.format('membership')} GROUP BY group_id) m"
+        " ON m.group_id = b.child_id AND b.child_id <> b.group_id"
+    )
+    with planned_for_all_rows(session):
+        count: int = session.scalars(text(counting), known).one()
+    return count
 
 
 _RECOGNIZED = {

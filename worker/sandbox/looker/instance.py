@@ -99,11 +99,27 @@ class User:
     roles_externally_managed: bool = False
     allow_direct_roles: bool = True
     allow_normal_group_membership: bool = True
+    values: dict[str, str] = field(default_factory=dict)  # its own, by attribute id
 
     @property
     def address(self) -> str | None:
         """What Looker shows as the user's e-mail: of the first credential that has one."""
         return self.email or next(iter(self.links.values()), None)
+
+
+@dataclass
+class Attribute:
+    """A user attribute. `group_values` by group id, the first wins."""
+
+    id: str
+    name: str
+    label: str
+    type: str = "string"
+    default: str | None = None
+    system: bool = False
+    hidden: bool = False
+    user_can_edit: bool = False
+    group_values: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -161,6 +177,7 @@ class Instance:
         self.alerts: dict[str, Alert] = {}
         self.content: dict[str, Content] = {}
         self.apps: dict[str, App] = {}
+        self.attributes = {"1": Attribute("1", "locale", "Locale", default="en", system=True)}
         self.sso = {name: SingleSignOn() for name in ("saml", "oidc", "ldap")}
         self.changed: list[User] = []
         self.roles = {
@@ -181,8 +198,13 @@ class Instance:
         for spec in company.looker_groups:
             self.groups[spec.id].parents = {group_ids[name] for name in spec.parents}
             self.groups[spec.id].roles = {role_ids[name] for name in spec.roles}
+        for a in company.looker_attributes:
+            by_group = {group_ids[name]: value for name, value in a.groups}
+            self.attributes[a.id] = Attribute(a.id, a.name, a.label, a.type, a.default, group_values=by_group)
+        attribute_ids = {attribute.name: attribute.id for attribute in self.attributes.values()}
         for u in company.looker_users:
             user = User(u.id, u.kind, u.first_name, u.last_name, u.email or None, u.is_disabled)
+            user.values = {attribute_ids[name]: value for name, value in u.attributes}
             self._enter(user, {role_ids[r] for r in u.roles}, {group_ids[g] for g in u.groups})
         self._numbers = count(max((number(id)[0] for id in self.users), default=0) + 1)
         self._others = count(1000)
@@ -204,6 +226,23 @@ class Instance:
 
     def group_named(self, name: str) -> Group | None:
         return next((group for group in self.groups.values() if group.name == name), None)
+
+    def attribute_named(self, name: str) -> Attribute | None:
+        return next((attribute for attribute in self.attributes.values() if attribute.name == name), None)
+
+    # --- what filters rows
+
+    def search_path(self, user: User, attribute: Attribute) -> list[tuple[str, str, int | None]]:
+        """Where a value comes from, the value, and a group's rank; the first one counts."""
+        found: list[tuple[str, str, int | None]] = []
+        if attribute.id in user.values:
+            found.append(("user", user.values[attribute.id], None))
+        for rank, (group, value) in enumerate(attribute.group_values.items(), 1):
+            if group in user.groups:
+                found.append(("group", value, rank))
+        if attribute.default is not None:
+            found.append(("default", attribute.default, None))
+        return found
 
     # --- who holds what
 

@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from worker.sandbox.company import Company
-from worker.sandbox.looker import rights, users, wire, works  # noqa: F401 all but `wire` register their routes
+from worker.sandbox.looker import attributes, rights, users, wire, works  # noqa: F401 all but `wire` register their routes
 from worker.sandbox.looker.call import Call, answers
 from worker.sandbox.looker.instance import (
     ADMIN,
     Alert,
     ApiKey,
     App,
+    Attribute,
     Content,
     Instance,
     Schedule,
@@ -209,6 +210,37 @@ class LookerSandbox(SandboxServer):
         user.first_name, user.last_name = first_name, last_name
         self.instance.changed.append(user)
 
+    def _attribute(self, name: str) -> Attribute:
+        attribute = self.instance.attribute_named(name)
+        if attribute is None:
+            raise KeyError(f"there is no user attribute {name}")
+        return attribute
+
+    def add_attribute(self, name: str, type: str = "string", **more: Any) -> str:
+        """The id of a new user attribute; `more` are fields of Attribute, such as `default`, `hidden`."""
+        id = self.instance.next_id()
+        self.instance.attributes[id] = Attribute(id, name, name.title(), type, **more)
+        return id
+
+    def set_value(self, user_id: str, name: str, value: str | None) -> None:
+        """The user's own value; None unsets it."""
+        self._user(user_id).values.pop(self._attribute(name).id, None)
+        if value is not None:
+            self._user(user_id).values[self._attribute(name).id] = value
+
+    def set_group_values(self, name: str, **values: str) -> None:
+        """Values by group name, in the order of precedence; they replace those that there are."""
+        by_group = {self._group_id(group.replace("_", " ")): value for group, value in values.items()}
+        self._attribute(name).group_values = by_group
+
+    def own_value(self, user_id: str, name: str) -> str | None:
+        return self._user(user_id).values.get(self._attribute(name).id)
+
+    def value(self, user_id: str, name: str) -> str | None:
+        """What filters rows for this user: their own value, else a group's, else the default."""
+        path = self.instance.search_path(self._user(user_id), self._attribute(name))
+        return path[0][1] if path else None
+
     def add_key(self, user_id: str) -> tuple[str, str]:
         """Client id and secret of a new API key of this user."""
         key = self.instance.new_key(self._user(user_id))
@@ -289,6 +321,7 @@ class LookerSandbox(SandboxServer):
                 id: {"name": g.name, "parents": sorted(g.parents), "roles": sorted(g.roles), "mirrored": g.mirrored}
                 for id, g in world.groups.items()
             },
+            "attributes": {id: {"name": a.name, "groups": a.group_values} for id, a in world.attributes.items()},
             "schedules": {id: asdict(s) for id, s in world.schedules.items()},
             "alerts": {id: asdict(a) for id, a in world.alerts.items()},
             "content": {id: asdict(c) for id, c in world.content.items()},
@@ -311,6 +344,7 @@ class LookerSandbox(SandboxServer):
             "sessions": list(user.sessions),
             "links": sorted(user.links),
             "second_factor": user.second_factor,
+            "attributes": {world.attributes[id].name: value for id, value in user.values.items()},
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from worker.core.identity import Identity, Standing
+from worker.core.identity import Identity, Standing, attribute_of
 from worker.core.render import quoted
 
 STANDINGS: Mapping[str, Standing] = {
@@ -76,7 +76,7 @@ class People:
         problems = []
         for name in sorted(self._kept & profile.keys()):
             value = profile[name]
-            text = _as_text(value)
+            text = attribute_of(value)
             if value is None:
                 continue
             if text is None or (name in ATTRIBUTES and not isinstance(value, str)):
@@ -96,17 +96,3 @@ def _status_problems(status: Any, towards: Any, known: Collection[str]) -> list[
     if towards and towards != status:
         return [f"Okta is changing the status from {status} to {quoted(str(towards), 40)}"]
     return []
-
-
-def _as_text(value: Any) -> str | tuple[str, ...] | None:
-    """Numbers and truth values as text, lists as tuples; None for what has no such form."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, list):
-        texts = [_as_text(item) for item in value]
-        return tuple(t for t in texts if isinstance(t, str)) if all(isinstance(t, str) for t in texts) else None
-    return None

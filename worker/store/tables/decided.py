@@ -17,7 +17,8 @@ class PersonRow(SQLModel, table=True):
 
     `departure_cause`: "source" (its word, which lifts it too), "forced" (a human's word, which holds whatever the
     source says), "asked" (the same while it waits for a second human). `gains_reviewed`: whatever this person would be
-    given waits for a human, until one has said yes to any of it.
+    given waits for a human, until one has said yes to any of it. `merged_into` is who they turned out to be; then
+    everything of theirs is that person's, and what was written before still resolves.
     """
 
     __tablename__ = "person"
@@ -27,10 +28,12 @@ class PersonRow(SQLModel, table=True):
     departure_marked_at: dt.datetime | None = when(null=True)
     departure_cause: str = ""
     gains_reviewed: bool = False
+    merged_into: uuid.UUID | None = Field(default=None, index=True, foreign_key="person.id")
 
 
 class PersonIdentity(SQLModel, table=True):
-    """Which person an identity is."""
+    """Which person an identity is. `key_used` joined it to them ("" for the one they began with); `missed` counts the
+    whole reads in a row that had it neither in a list nor by id."""
 
     __tablename__ = "person_identity"
 
@@ -38,6 +41,20 @@ class PersonIdentity(SQLModel, table=True):
     identity_id: str = Field(primary_key=True)
     person_id: uuid.UUID = Field(index=True, foreign_key="person.id")
     since: dt.datetime = when()
+    key_used: str = ""
+    missed: int = 0
+
+
+class Parting(SQLModel, table=True):
+    """A human has said that an identity is not that person's: nothing joins the two by itself."""
+
+    __tablename__ = "parting"
+
+    source: str = Field(primary_key=True)
+    identity_id: str = Field(primary_key=True)
+    person_id: uuid.UUID = Field(primary_key=True, index=True, foreign_key="person.id")
+    actor: str
+    at: dt.datetime = when()
 
 
 class Link(SQLModel, table=True):

@@ -77,6 +77,19 @@ class MembershipRow(SQLModel, table=True):
     valid_to: dt.datetime | None = when(null=True)
 
 
+class NestingRow(SQLModel, table=True):
+    """A group that is directly in another one, at a source."""
+
+    __tablename__ = "nesting"
+    __table_args__ = (Index("nesting_now", "source", "group_id", "child_id", unique=True, postgresql_where=NOW_VALID),)
+
+    source: str = Field(primary_key=True)
+    group_id: str = Field(primary_key=True)
+    child_id: str = Field(primary_key=True)
+    valid_from: dt.datetime = when(primary=True)
+    valid_to: dt.datetime | None = when(null=True)
+
+
 class AccountRow(SQLModel, table=True):
     """An account in a target."""
 
@@ -110,7 +123,7 @@ class HoldingRow(SQLModel, table=True):
 
 
 class CatalogueRow(SQLModel, table=True):
-    """A role, group or scope that a target can grant."""
+    """A role, group, scope or attribute that a target can grant; `definition` is an attribute's, else empty."""
 
     __tablename__ = "catalogue_item"
     __table_args__ = (Index("catalogue_item_now", "target", "kind", "id", unique=True, postgresql_where=NOW_VALID),)
@@ -123,6 +136,19 @@ class CatalogueRow(SQLModel, table=True):
     name: str
     privileged: bool = False
     closed: str = ""
+    definition: dict[str, Any] = as_json()
+
+
+class AttributeRead(SQLModel, table=True):
+    """When an account's own value of an attribute was read last. Without a row nothing is known of it; with one, the
+    holdings have the value, or there is none."""
+
+    __tablename__ = "attribute_read"
+
+    target: str = Field(primary_key=True)
+    account_id: str = Field(primary_key=True)
+    attribute_id: str = Field(primary_key=True)
+    read_at: dt.datetime = when()
 
 
 def _staging(name: str, *columns: Column[Any]) -> Table:
@@ -134,14 +160,19 @@ def _staging(name: str, *columns: Column[Any]) -> Table:
 def _staged(row: type[SQLModel]) -> Table:
     mirrored: Table = row.__table__  # type: ignore[attr-defined]
     kept = [c for c in mirrored.columns if c.name not in ("source", "target", "valid_from", "valid_to")]
-    stamp = [Column("stamp", Text, nullable=False)] if row is IdentityRow else []  # when the source changed it last
+    # Which of two records of the same one is newer.
+    stamp = [Column("stamp", Text, nullable=False)] if row in (IdentityRow, SourceGroupRow) else []
     return _staging(str(mirrored.name), *(Column(c.name, c.type, nullable=False) for c in kept), *stamp)
 
 
-MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, AccountRow, HoldingRow, CatalogueRow)
+MIRRORED = (IdentityRow, SourceGroupRow, MembershipRow, NestingRow, AccountRow, HoldingRow, CatalogueRow)
 STAGING = {row.__tablename__: _staged(row) for row in MIRRORED} | {
     # What a page says about an account that another page brings.
     "trait": _staging("trait", Column("account_id", Text, nullable=False), Column("trait", Text, nullable=False)),
+    # Of which accounts the own value of an attribute was read.
+    "valued": _staging(
+        "valued", Column("account_id", Text, nullable=False), Column("attribute_id", Text, nullable=False)
+    ),
 }
 
 

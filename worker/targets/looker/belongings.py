@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from worker.core.identity import Entitlement, Trait
+from worker.core.identity import ATTRIBUTE, Entitlement, Trait
 from worker.core.render import quoted
 from worker.errors import Misshapen, Missing, Paused, Rationed, Rejected, TrueupError, Unavailable
 from worker.ports import Belongings, Heirloom, Unseen
-from worker.targets.looker import heirlooms, reading, rows
+from worker.targets.looker import attributes, heirlooms, reading, rows
 from worker.targets.looker.rows import DeepUserRow, Looking
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import keys_by_hand
@@ -39,6 +39,7 @@ KEYS_HIDDEN = (
     "from release 26.8 (Google Cloud core: 25.18) Looker shows the API keys of people to nobody but themselves; no key"
     " of a disabled account works"
 )
+VALUE_HIDDEN = "Looker hides it from everybody, so nothing could be seen to be gone"
 PUBLIC = "a public link lets in everybody who has it, whoever owns it; to end it would cut off others too"
 EMBEDDED = "the application that embeds Looker signs these logins by itself, and Looker asks nobody else"
 
@@ -54,6 +55,7 @@ class Found:
     kept: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)  # of what is kept
     administers: bool = False
+    known: frozenset[str] = frozenset()  # attributes of which everything is held that it has
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def look(
     keys_closed: bool,
     first: bool,
 ) -> Belongings:
-    """One call for the account, then all others side by side: six, and in a `first` look at least four more.
+    """One call for the account, then all others side by side: eight, and in a `first` look at least four more.
     `keys_closed`: this release shows people's API keys to nobody else."""
     user = reading.read_user_as(reader, id, rows.DEEP_USER, rows.DEEP_USER_FIELDS)
     if user is None:
@@ -131,7 +133,8 @@ def _joined(asked: Look, found: Sequence[Found]) -> Belongings:
     held = {entitlement: words for part in found for entitlement, words in part.held.items()}
     administrators = [asked.user.id] if any(part.administers for part in found) else []
     account = reading.account_of(asked.user, asked.own, administrators, frozenset(held))
-    labels = {entitlement.key: words for entitlement, words in held.items()}
+    account = replace(account, known=frozenset(id for part in found for id in part.known))
+    labels = {entitlement.bare.key: words for entitlement, words in held.items()}
     return Belongings(
         account,
         labels | {key: words for part in found for key, words in part.labels.items()},
@@ -168,6 +171,28 @@ def _groups(asked: Look) -> Found:
     tree = reading.Tree({}, reading.groups(asked.reader))
     direct = reading.direct_groups(asked.reader, tree, asked.user.id, asked.user.group_ids or ())
     return Found({Entitlement("group", id): f"group {quoted(tree.groups[id].name or id)}" for id in direct})
+
+
+def _values(asked: Look) -> Found:
+    """Its own values of user attributes, whichever the settings declare. Looker's own ones, such as the locale, are no
+    rights and filter nothing."""
+    known = {row.id: row for row in attributes.definitions(asked.reader) if not (row.is_system or row.is_permanent)}
+    own = [row for row in attributes.values(asked.reader, asked.user.id) if row.user_attribute_id in known and row.own]
+    held: dict[Entitlement, str] = {}
+    unseen: list[Unseen] = []
+    for row in own:
+        attribute = known[row.user_attribute_id]
+        words = f"attribute {quoted(attribute.name or attribute.id)}"
+        if row.value_is_hidden or attribute.value_is_hidden:
+            unseen.append(Unseen(f"its value of {words}", VALUE_HIDDEN, _by_hand(asked, words)))
+        else:
+            held[Entitlement(ATTRIBUTE, attribute.id, row.value or "")] = f"{words} = {quoted(row.value or '')}"
+    return Found(held, unseen, known=frozenset(known))
+
+
+def _by_hand(asked: Look, words: str) -> tuple[str, ...]:
+    page = f"{asked.settings.url}/admin/users"
+    return (f"Open Admin > Users ({page}), edit account {asked.user.id} and clear its value of {words}.",)
 
 
 def _sessions(asked: Look) -> Found:
@@ -306,7 +331,9 @@ def _circle(asked: Look) -> heirlooms.Circle:
     return heirlooms.Circle.around(asked.user.addresses, asked.company)
 
 
-RIGHTS: Mapping[str, Read] = {"direct roles": _roles, "whether it administers": _power, "groups": _groups}
+RIGHTS: Mapping[str, Read] = {
+    "direct roles": _roles, "whether it administers": _power, "groups": _groups, "values of user attributes": _values,
+}  # fmt: skip
 DOORS: Mapping[str, Read] = {
     "web sessions": _sessions, "API keys": _keys, "tokens of OAuth apps": _apps, "log-ins": _sign_on,
     "what is beyond sight": _beyond_sight,

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
 from worker.errors import Denied, Misshapen, Missing, Moved
 from worker.ports import Check, Part, Piece, TargetPage, Whole
-from worker.targets.looker import rows
+from worker.targets.looker import attributes, rows
 from worker.targets.looker.rows import GroupTreeRow, Reader, RoleRow, UserRow
 
 USERS_PAGE = 500
@@ -96,7 +96,7 @@ def _restless(trouble: str) -> Moved:
     )
 
 
-def _users(reader: Reader, _: Args) -> Piece:
+def _users(reader: Reader, asked: Args) -> Piece:
     """The first page of users, which gives the total: all other pages are then read side by side. Without a total, one
     leads to the next."""
     own = rows.shaped(reader.read("/user", {"fields": rows.USER_FIELDS}), rows.USER).id
@@ -104,7 +104,9 @@ def _users(reader: Reader, _: Args) -> Piece:
     if not users or (total is not None and len(users) > total):
         raise _moved(f"its first page has {len(users)} rows, its total is {total}")
     args = {"own": own, "total": total, "size": len(users), "offset": 0, "before": ""}
-    return Piece([_accounts(users, own)], [Part(TREE, {"own": own}), *_further(args, users)], _seam(args, users, 0))
+    return Piece(
+        [_accounts(users, own)], [Part(TREE, {"own": own, **asked}), *_further(args, users)], _seam(args, users, 0)
+    )
 
 
 def _page(reader: Reader, args: Args) -> Piece:
@@ -155,17 +157,20 @@ def _seam(args: Args, users: Sequence[UserRow], overlap: int) -> Args:
 
 def _tree(reader: Reader, args: Args) -> Piece:
     """What can be granted; then, few at a time, who has it. Groups that everybody is in are read only where they make
-    everybody an administrator."""
-    tree = Tree.read(reader)
+    everybody an administrator; attributes only where they are asked for."""
+    tree, own = Tree.read(reader), {"own": args["own"]}
+    catalogue = tree.catalogue()
+    if "attributes" in args:
+        catalogue += attributes.catalogue(reader, args["attributes"], tree.groups)
     roles = [[id, role.admin] for id, role in tree.roles.items()]
     groups = [
         [id, tree.makes_admin(id), group.include_by_default]
         for id, group in tree.groups.items()
         if not group.include_by_default or tree.makes_admin(id)
     ]
-    parts = [Part(HOLDERS, {**args, "roles": some}) for some in _pieces(roles, TOGETHER)]
-    parts += [Part(MEMBERS, {**args, "groups": some}) for some in _pieces(groups, TOGETHER)]
-    return Piece([TargetPage(catalogue=tree.catalogue())], parts)
+    parts = [Part(HOLDERS, {**own, "roles": some}) for some in _pieces(roles, TOGETHER)]
+    parts += [Part(MEMBERS, {**own, "groups": some}) for some in _pieces(groups, TOGETHER)]
+    return Piece([TargetPage(catalogue=catalogue)], parts)
 
 
 def _holders_part(reader: Reader, args: Args) -> Piece:
@@ -197,6 +202,7 @@ def _held(args: Args, held: Sequence[tuple[str, Entitlement]], administrators: S
 
 _READINGS: Mapping[str, Callable[[Reader, Args], Piece]] = {
     USERS: _users, PAGE: _page, TREE: _tree, HOLDERS: _holders_part, MEMBERS: _members_part,
+    attributes.VALUES: attributes.values_part,
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from worker.core.render import quoted
 from worker.errors import Denied, Misshapen, Unavailable
 from worker.rest import Reply
 
@@ -215,6 +216,57 @@ class GroupTreeRow(GroupRow):
     role_ids: list[str] | None
 
 
+class AttributeRow(IdRow):
+    """A user attribute. System ones (the locale) are Looker's own."""
+
+    name: str | None
+    label: str | None
+    type: str | None
+    default_value: str | None = None
+    is_system: bool
+    is_permanent: bool
+    value_is_hidden: bool
+    user_can_edit: bool
+
+    def closed(self, editable: bool) -> str:
+        """`editable`: the settings accept that people change it themselves."""
+        if self.value_is_hidden:
+            return "its values are hidden, so nobody could tell whether they are right"
+        if self.is_system or self.is_permanent:
+            return "it is one of Looker's own"
+        if self.user_can_edit and not editable:
+            return "people can change its value themselves (accept that with `editable: accept`, or turn it off there)"
+        return ""
+
+
+class GroupValueRow(_Shape):
+    group_id: str
+    rank: int | None
+    value: str | None
+
+
+class ValueRow(_Shape):
+    """A value that an account has from somewhere. A hidden one comes blank."""
+
+    user_attribute_id: str
+    source: str | None
+    value: str | None
+    value_is_hidden: bool
+
+    @property
+    def own(self) -> bool:
+        """Where a value comes from is said in words that the contract does not list."""
+        words = (self.source or "").lower().split()
+        if not words or "default" in words or words[0] in ("group", "group:", "system"):
+            return False
+        if words[0] in ("user", "user:"):
+            return True
+        raise Misshapen(
+            f"Looker says that a value of user attribute {self.user_attribute_id} comes from"
+            f" {quoted(self.source or '', 40)!r}, which this version of Trueup does not know."
+        )
+
+
 class VersionRow(_Shape):
     looker_release_version: str
 
@@ -236,6 +288,10 @@ MEMBERSHIP = TypeAdapter(MembershipRow)
 ROLES = TypeAdapter(list[RoleRow])
 GROUPS = TypeAdapter(list[GroupTreeRow])
 GROUP = TypeAdapter(GroupRow)
+ATTRIBUTES = TypeAdapter(list[AttributeRow])
+ATTRIBUTE = TypeAdapter(AttributeRow)
+GROUP_VALUES = TypeAdapter(list[GroupValueRow])
+VALUES = TypeAdapter(list[ValueRow])
 VERSIONS = TypeAdapter(VersionRow)
 DEEP_USER = TypeAdapter(DeepUserRow)
 SESSIONS = TypeAdapter(list[SessionRow])
@@ -250,6 +306,9 @@ SINGLE_SIGN_ON = TypeAdapter(SingleSignOnRow)
 
 USER_FIELDS = ",".join(UserRow.model_fields)
 GROUP_FIELDS = ",".join(GroupRow.model_fields)
+ATTRIBUTE_FIELDS = ",".join(AttributeRow.model_fields)
+VALUE_FIELDS = ",".join(ValueRow.model_fields)
+GROUP_VALUE_FIELDS = ",".join(GroupValueRow.model_fields)
 GROUP_TREE_FIELDS = ",".join(GroupTreeRow.model_fields)
 DEEP_USER_FIELDS = ",".join(DeepUserRow.model_fields)
 SCHEDULE_FIELDS = ",".join(ScheduleRow.model_fields)
@@ -347,7 +406,7 @@ def _total(reply: Reply) -> int | None:
     return int(text)
 
 
-def unpaged(reply: Reply, shape: TypeAdapter[list[Row]]) -> list[Row]:
+def unpaged(reply: Reply, shape: TypeAdapter[list[Shaped]]) -> list[Shaped]:
     """A list that Looker does not page, so a link to a next page means that it has begun to."""
     if "next" in reply.links:
         raise Misshapen(f"{reply.call} has begun to page its answer; this version of Trueup reads only the first page.")

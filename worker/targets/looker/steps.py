@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from worker.core.identity import Account, Trait
+from worker.core.attributes import values_in
+from worker.core.identity import ATTRIBUTE, Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.core.render import quoted
 from worker.ports import Step, Task
@@ -23,23 +25,34 @@ DEEP: Mapping[str, tuple[str, str, str]] = {
 
 
 def compile_steps(account: Account, tasks: Sequence[Task]) -> list[Step]:
-    """In the order in which they are made: lock out, rename, unlock, shut what else lets in, then all direct roles at
-    once, then groups.
+    """In the order in which they are made: lock out, rename, shut what else lets in, set filters, unlock, then all
+    direct roles at once, then groups.
 
     Looker sets direct roles only as a whole list, so all role tasks of an account are one step, which names the list
-    it expects to find. Groups are left before others are joined.
+    it expects to find. Groups are left before others are joined. A filter ends when what it filtered has been taken
+    and before anything is given: then there are two lists.
     """
     created = [task for task in tasks if task.operation is Operation.CREATE]
     if created:
         return _create(account, created[0])
-    made: list[Step] = []
-    for operation, single in _SINGLE.items():
-        made += [single(account, task) for task in tasks if task.operation is operation]
+    ended = _of(tasks, Operation.REVOKE, ATTRIBUTE)
+    made = _singles(account, tasks, Operation.DISABLE, Operation.UPDATE)
     made += [_shut(account, t) for kind in DEEP for t in _of(tasks, Operation.REVOKE, kind)]
-    made += _roles(account, tasks)
-    made += [_leave(account, t) for t in _of(tasks, Operation.REVOKE, "group")]
+    made += [_set_value(account, t) for op in (Operation.REPLACE, Operation.GRANT) for t in _of(tasks, op, ATTRIBUTE)]
+    left = [_leave(account, t) for t in _of(tasks, Operation.REVOKE, "group")]
+    if ended:
+        taken = _of(tasks, Operation.REVOKE, "role")
+        made += [*_roles(account, taken), *left, *(_clear_value(account, t) for t in ended)]
+        held = account.entitlements - {t.entitlement for t in taken}
+        account, tasks, left = replace(account, entitlements=held), [t for t in tasks if t not in taken], []
+    made += _singles(account, tasks, Operation.ENABLE)
+    made += [*_roles(account, tasks), *left]
     made += [_join(account.id, t) for t in _of(tasks, Operation.GRANT, "group")]
     return made
+
+
+def _singles(account: Account, tasks: Sequence[Task], *operations: Operation) -> list[Step]:
+    return [_SINGLE[op](account, task) for op in operations for task in tasks if task.operation is op]
 
 
 def _of(tasks: Sequence[Task], operation: Operation, kind: str) -> list[Task]:
@@ -81,6 +94,25 @@ def _shut(account: Account, task: Task) -> Step:
     return Step(verb, account.id, {name: id}, (task.id,), words.format(id=quoted(id), account=account.id))
 
 
+def _set_value(account: Account, task: Task) -> Step:
+    assert task.entitlement is not None
+    return _value(account.id, task.entitlement, account.own(_id(task)), task.id)
+
+
+def _value(account_id: str, wanted: Entitlement, expected: str | None, task_id: str) -> Step:
+    """One call that overwrites: between two values there is never none."""
+    who = f"Looker account {account_id}" if account_id else "the new Looker account"
+    args = {"attribute": wanted.id, "expected": expected, "value": wanted.scope}
+    return Step("set value", account_id, args, (task_id,), f"set user attribute {wanted.id} of {who}")
+
+
+def _clear_value(account: Account, task: Task) -> Step:
+    args = {"attribute": _id(task), "expected": account.own(_id(task))}
+    return Step(
+        "clear value", account.id, args, (task.id,), f"unset user attribute {_id(task)} of Looker account {account.id}"
+    )
+
+
 def _leave(account: Account, task: Task) -> Step:
     sentence = f"remove Looker account {account.id} from group {_id(task)}"
     return Step("leave group", account.id, {"group": _id(task)}, (task.id,), sentence)
@@ -120,13 +152,15 @@ def _give_email(account_id: str, address: str, tasks: tuple[str, ...]) -> Step:
 
 
 def _create(account: Account, task: Task) -> list[Step]:
-    """The account exists after the first step and can be logged in to after the second; then it gets its rights."""
+    """The account exists after the first step, and has its filters before it can be logged in to; then it gets its
+    rights."""
     tasks = (task.id,)
     names = {name: account.profile.get(name, "") for name in ("first_name", "last_name")}
     roles = {e.id for e in account.entitlements if e.kind == "role"}
     groups = sorted(e.id for e in account.entitlements if e.kind == "group")
     return [
         Step("create", "", {"email": account.login, **names}, tasks, "create a Looker account"),
+        *(_value("", wanted, None, task.id) for wanted in values_in(account.entitlements)),
         _give_email("", account.login, tasks),
         *([_set_roles("", set(), roles, tasks)] if roles else []),
         *(_join_group("", group, task.id) for group in groups),
@@ -155,6 +189,8 @@ def hands(settings: Settings, account: Account, task: Task, closed: Callable[[st
         case Operation.REVOKE if task.entitlement and task.entitlement.kind in DEEP:
             key = task.entitlement.kind == "api key"
             return keys_by_hand(settings, account.id) if key and closed("api key", _id(task)) else ()
+        case Operation.REVOKE if task.entitlement and task.entitlement.kind == ATTRIBUTE:
+            return ()  # of an attribute that people can change themselves, too
         case Operation.GRANT | Operation.REVOKE if task.entitlement:
             return _change_right(settings, account, task, closed(task.entitlement.kind, task.entitlement.id))
     return ()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from worker.core.identity import Account, CatalogueItem, Person
+from worker.core.identity import ATTRIBUTE, Account, CatalogueItem, Entitlement, Person
 from worker.core.plan import Operation
 from worker.errors import Denied, Missing, Unavailable
 from worker.ports import (
+    Asked,
     Belongings,
     Heirloom,
     Instance,
@@ -24,7 +26,7 @@ from worker.ports import (
     Task,
     Whole,
 )
-from worker.targets.looker import heirlooms, reading, rows
+from worker.targets.looker import attributes, heirlooms, reading, rows
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import LOGIN, compile_steps, hands
 
@@ -62,6 +64,7 @@ class Looker:
         first_pause: float = 0.5,
     ) -> None:
         self.name = name
+        self.sweeps = settings.attribute_reads
         self._settings = settings
         self._line = line
         self._first_pause = first_pause
@@ -110,7 +113,7 @@ class Looker:
         return self._own
 
     def probe(self) -> Iterator[Notice]:
-        """Six calls at most."""
+        """Seven calls at most."""
         own = self._own_id()
         if not any(role.admin for role in reading.user_roles(self._session, own, direct=False)):
             yield Notice(
@@ -128,6 +131,30 @@ class Looker:
             )
         for provider in ("saml", "oidc", "ldap"):
             yield from self._single_sign_on(provider)
+        if self._settings.attributes:
+            yield from self._attributes()
+
+    def _attributes(self) -> Iterator[Notice]:
+        """What is wrong with the attributes that the settings declare."""
+        known = {row.name: row for row in attributes.definitions(self._session)}
+        for name, declared in self._settings.attributes.items():
+            row = known.get(name)
+            if row is None:
+                yield Notice(
+                    f"There is no user attribute {name}.", "Make it in Admin > User Attributes, or correct the name."
+                )
+                continue
+            if closed := row.closed(declared.editable == "accept"):
+                yield Notice(
+                    f"User attribute {name} cannot be given: {closed}.",
+                    "Change it in Admin > User Attributes, or give another one.",
+                )
+            elif row.user_can_edit:
+                yield Notice(
+                    f"People can change their value of user attribute {name} themselves, and so what they see;"
+                    " Trueup only sets it right again.",
+                    'Set "User Access" of the attribute to View or None in Admin > User Attributes.',
+                )
 
     def _single_sign_on(self, provider: str) -> Iterator[Notice]:
         try:
@@ -145,8 +172,15 @@ class Looker:
                     " decides out of Trueup's policy.",
                 )
 
-    def parts(self) -> Sequence[Part]:
-        return [Part(reading.USERS)]
+    def parts(self, asked: Asked = Asked()) -> Sequence[Part]:
+        if not asked:
+            return [Part(reading.USERS)]
+        editable = [name for name, one in self._settings.attributes.items() if one.editable == "accept"]
+        wanted = {"names": sorted(asked.names), "ids": sorted(asked.ids), "editable": editable}
+        return [Part(reading.USERS, {"attributes": wanted})]
+
+    def sweep(self, accounts: Sequence[str], wanted: Sequence[str]) -> Sequence[Part]:
+        return attributes.parts(accounts, wanted)
 
     def read(self, part: Part) -> Piece:
         piece = reading.read(self._session, part)
@@ -158,14 +192,25 @@ class Looker:
         return reading.finish(whole)
 
     def account(self, id: str) -> Account | None:
-        """As in an observation; None when a list of users says so too."""
+        """As in an observation, with its values of the attributes that the settings declare; None when a list of users
+        says so too."""
         try:
-            return reading.read_account(self._session, id, self._own_id())
+            found = reading.read_account(self._session, id, self._own_id())
+            return found and self._valued(found)
         except Missing as error:
             raise Unavailable(f"Account {id} changed while it was read: {error}") from error
 
+    def _valued(self, account: Account) -> Account:
+        if not self._settings.attributes:
+            return account
+        known = attributes.definitions(self._session)
+        wanted = [row.id for row in known if row.name in self._settings.attributes and not row.value_is_hidden]
+        values = attributes.own_values(self._session, account.id, wanted)
+        own = {Entitlement(ATTRIBUTE, id, value) for id, value in values.items() if value is not None}
+        return replace(account, entitlements=account.entitlements | own, known=frozenset(values))
+
     def belongings(self, account_id: str, *, company: Collection[str] = (), heirlooms: bool = True) -> Belongings:
-        """Seven calls, eleven with the heirlooms; more where lists have several pages or groups lie in each other."""
+        """Nine calls, thirteen with the heirlooms; more where lists have several pages or groups lie in each other."""
         from worker.targets.looker import belongings
 
         return belongings.look(
@@ -183,7 +228,7 @@ class Looker:
 
     def login(self, person: Person) -> str:
         """The e-mail address, in lower case."""
-        candidates = (person.text("email"), *(i.email for i in person.identities), person.text("login"))
+        candidates = (person.text("email"), *(i.email for i in person.speaking), person.text("login"))
         return next((c.strip().lower() for c in candidates if "@" in c), "")
 
     def profile(self, person: Person) -> Mapping[str, str]:

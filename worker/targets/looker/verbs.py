@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from worker.core.values import mistyped
 from worker.errors import Denied, Misshapen, Missing, Refused, Rejected, Unavailable, Unknown
 from worker.ports import Made, Outcome, Step
 from worker.rest import Reply
-from worker.targets.looker import doors, inheritance, reading, rows
+from worker.targets.looker import attributes, doors, inheritance, reading, rows
 from worker.targets.looker.ground import GONE, Ground, Sight, Verb, text_of, texts_of, untouchable
 from worker.targets.looker.rows import UserRow
 from worker.targets.looker.session import models
@@ -174,6 +175,33 @@ def _look_back_at_leaving(ground: Ground, step: Step) -> Sight:
     return _membership(False)(ground, step)
 
 
+def _look_value(ground: Ground, step: Step) -> Sight:
+    """The account's own value, whatever it has from groups and by default."""
+    user = reading.read_user(ground.session, step.account_id)
+    if user is None:
+        return GONE
+    never = untouchable(user, ground.own)
+    id, wanted = text_of(step, "attribute"), step.args.get("value")
+    try:
+        row = rows.shaped(
+            ground.session.read(f"/user_attributes/{id}", {"fields": rows.ATTRIBUTE_FIELDS}), rows.ATTRIBUTE
+        )
+    except Missing:
+        return Sight("no attribute", wanted is None, f"User attribute {id} does not exist any more.", never=never)
+    if closed := row.closed(editable=True):
+        return Sight(f"attribute {id} cannot be changed", refusal=f"User attribute {id}: {closed}.", never=never)
+    values = attributes.own_values(ground.session, step.account_id, [id])
+    own, refusal = values.get(id), ""
+    if id not in values:
+        refusal = f"The values of user attribute {id} are hidden now."
+    elif own != step.args.get("expected"):
+        refusal = f"Its value of user attribute {id} is not the one that the plan saw; plan again."
+    elif wanted is not None and (problem := mistyped(row.type or "string", text_of(step, "value"), written=True)):
+        refusal = f"The value does not fit user attribute {id}: {problem}."
+    text = f"attribute {id}: {'unset' if own is None else own}"
+    return Sight(text, id in values and own == wanted, refusal, never=never)
+
+
 def _look_created(ground: Ground, step: Step) -> Sight:
     """Before: nobody has the address but an account that we just made. After: the account whose id Looker gave."""
     if step.account_id:
@@ -251,6 +279,20 @@ def _set_roles(ground: Ground, step: Step) -> tuple[str, Reply]:
     return _made(ground.session.write(lambda sdk: sdk.set_user_roles(step.account_id, wanted, fields="id")))
 
 
+def _set_value(ground: Ground, step: Step) -> tuple[str, Reply]:
+    id, value = text_of(step, "attribute"), text_of(step, "value")
+    body = models.WriteUserAttributeWithValue(value=value)
+    try:
+        return _made(ground.session.write(lambda sdk: sdk.set_user_attribute_user_value(step.account_id, id, body)))
+    except Rejected as refused:  # Looker repeats what it was given
+        raise Rejected(str(refused).replace(value, "(the value)"), refused.status) from None
+
+
+def _clear_value(ground: Ground, step: Step) -> tuple[str, Reply]:
+    id = text_of(step, "attribute")
+    return _made(ground.session.write(lambda sdk: sdk.delete_user_attribute_user_value(step.account_id, id)))
+
+
 def _join(ground: Ground, step: Step) -> tuple[str, Reply]:
     body = models.GroupIdForGroupUserInclusion(user_id=step.account_id)
     return _made(ground.session.write(lambda sdk: sdk.add_group_user(text_of(step, "group"), body)))
@@ -282,6 +324,8 @@ VERBS: Mapping[str, Verb] = {
     "enable": Verb(_standing(True), _enable),
     "rename": Verb(_look_names, _rename),
     "set roles": Verb(_look_roles, _set_roles, back=_look_back_at_roles),
+    "set value": Verb(_look_value, _set_value),
+    "clear value": Verb(_look_value, _clear_value),
     "join group": Verb(_membership(True), _join),
     "leave group": Verb(_membership(False), _leave, back=_look_back_at_leaving),
     "create": Verb(_look_created, _create, _find_created),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from worker.core.identity import Account, Entitlement, Person, Trait
 from worker.core.render import quoted
 from worker.errors import Misshapen, Moved, Refused
 from worker.ports import (
+    Asked,
     Belongings,
     Check,
     Heirloom,
@@ -59,6 +60,7 @@ class TeamCity:
     """One TeamCity server; see worker.ports.Target."""
 
     type = "teamcity"
+    sweeps = 0
 
     def __init__(self, name: str, settings: Settings, rest: Rest) -> None:
         self.name = name
@@ -81,8 +83,11 @@ class TeamCity:
     def probe(self) -> Iterable[Notice]:
         return notices(self._settings, self._reading)
 
-    def parts(self) -> Sequence[Part]:
+    def parts(self, asked: Asked = Asked()) -> Sequence[Part]:  # noqa: ARG002 (it has no attributes)
         return [Part(CATALOGUE)]
+
+    def sweep(self, accounts: Sequence[str], attributes: Sequence[str]) -> Sequence[Part]:  # noqa: ARG002
+        return []
 
     def read(self, part: Part) -> Piece:
         return self._readings[part.kind](part.args)
@@ -180,7 +185,7 @@ class TeamCity:
 
     def login(self, person: Person) -> str:
         """The user name is what single sign-on is matched by. TeamCity ignores its case, so ours is always lower."""
-        return next((identity.login for identity in person.identities if identity.login), "").lower()
+        return next((identity.login for identity in person.speaking if identity.login), "").lower()
 
     def profile(self, person: Person) -> Mapping[str, str]:
         """What the source leaves empty is not said: it would wipe what TeamCity has."""
@@ -241,11 +246,12 @@ def _administers(user: WholeUser, args: Mapping[str, Any]) -> bool:
 
 def _plain(account: Account) -> Mapping[str, Any]:
     """An account that another worker says the last word about."""
-    return {**asdict(account), "entitlements": [], "traits": sorted(account.traits)}
+    kept = ("id", "login", "email", "active", "profile")
+    return {**{name: getattr(account, name) for name in kept}, "traits": sorted(account.traits)}
 
 
 def _account(plain: Mapping[str, Any]) -> Account:
-    return Account(**{**plain, "entitlements": frozenset(), "traits": frozenset(map(Trait, plain["traits"]))})
+    return Account(**{**plain, "traits": frozenset(map(Trait, plain["traits"]))})
 
 
 def _handfuls(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
