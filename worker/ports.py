@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -197,6 +198,43 @@ class Source(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A standing order at a source's vendor: that we are told at our address, until it expires, of every change to a
+    resource ("users")."""
+
+    id: str
+    resource: str
+    expires_at: dt.datetime
+
+
+class Subscriptions(Protocol):
+    """How a source's vendor is asked to tell us of changes. A source that can be asked has one as `subscriptions`.
+
+    `resources` are what there is to be told of, `life` how long the vendor lets an order stand.
+    """
+
+    resources: Sequence[str]
+    life: dt.timedelta
+
+    def standing(self, url: str) -> Sequence[Subscription]:
+        """Those of ours that lead to this address, as the vendor has them now."""
+        ...
+
+    def make(self, resource: str, url: str, secret: str, until: dt.datetime) -> Subscription:
+        """Order it. The vendor calls the address before it agrees. Raises Rejected when it was not answered there, and
+        Denied when we may not read the resource. Not repeatable: two calls are two orders."""
+        ...
+
+    def renew(self, id: str, until: dt.datetime) -> Subscription:
+        """Let it stand longer. Raises Missing when the vendor has no such order any more."""
+        ...
+
+    def end(self, id: str) -> None:
+        """Order it off; one that is gone already is as good."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
