@@ -14,6 +14,7 @@ from worker.sandbox.entra.answers import Answer, Call, GraphError, filtered, mis
 from worker.sandbox.entra.directory import Directory, Thing
 from worker.sandbox.entra.pages import Pages
 from worker.sandbox.entra.properties import ELSEWHERE, GUARDED, USUAL, known, shown
+from worker.sandbox.entra.subscriptions import Subscriptions
 
 USERS, MEMBERS, APPS = "User.Read.All", "GroupMember.Read.All", "Application.Read.All"
 HIDDEN, DEVICES = "Member.Read.Hidden", "Device.Read.All"
@@ -40,6 +41,7 @@ class Graph:
         self.directory, self.granted = directory, granted
         self.tenant, self.domain, self.client_id = tenant, domain, client_id
         self.pages = Pages()
+        self.subscriptions = Subscriptions()
         self.hidden_groups = "refuse"
         self.unindexed: set[str] = set()
         self.units: int | None = None
@@ -63,6 +65,9 @@ class Graph:
         return replace(answer, headers={**said, **answer.headers})
 
     def _dispatched(self, call: Call) -> Answer:
+        first, _, id = call.path.strip("/").partition("/")
+        if first == "subscriptions":
+            return self._subscribed(call, id)
         for pattern, permission, answer in _ROUTES:
             found = pattern.fullmatch(call.path) if call.method == "GET" else None
             if found:
@@ -70,6 +75,20 @@ class Graph:
                     self._demand(permission)
                 return answer(self, replace(call, parts=found.groupdict()))
         raise GraphError(400, "BadRequest", f"Resource not found for the segment '{call.path.rpartition('/')[2]}'.")
+
+    def _subscribed(self, call: Call, id: str) -> Answer:
+        """Orders of the app itself; to be told of users wants the right to read them."""
+        kept = self.subscriptions
+        if call.method == "POST" and not id:
+            self._demand(USERS)
+            return kept.make(call)
+        if call.method == "GET" and not id:
+            return kept.all(call)
+        if call.method == "PATCH":
+            return kept.renew(call, id)
+        if call.method == "DELETE":
+            return kept.end(call, id)
+        raise GraphError(405, "BadRequest", "The method is not allowed here.")
 
     def _may(self, permission: str) -> bool:
         return permission in self.granted or bool(_ALSO.get(permission, set()) & self.granted)

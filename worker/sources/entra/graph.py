@@ -26,6 +26,7 @@ PAGE = 999  # rows of a page: Graph's ceiling
 LEG = 20  # pages that one worker follows a list for, before anybody may go on
 LONGEST = 5_000  # pages of a list
 GONE, EXPIRED = "Request_ResourceNotFound", "Directory_ExpiredPageToken"
+_GONE_ELSEWHERE = ("ResourceNotFound", "itemNotFound")  # of what the directory does not hold, such as a subscription
 _JUDGED = (400, 401, 403, 404, 410)
 
 
@@ -97,14 +98,20 @@ class Graph:
         """The same of what has to be asked for by POST."""
         return self._judged(lambda: self.rest.ask(path, json=json, accept=_JUDGED), USERS)
 
-    def _judged(self, call: Callable[[], Reply], permission: str) -> Reply:
+    def order(self, method: str, path: str, json: Any = None, *, secret: str = "") -> Reply:
+        """Once, and never repeated by itself: what changes something of our own at Graph. Raises Unknown wherever it
+        may have happened. A secret in it is in no message."""
+        return self._judged(lambda: self.rest.send(method, path, json=json, accept=_JUDGED), USERS, secret)
+
+    def _judged(self, call: Callable[[], Reply], permission: str, secret: str = "") -> Reply:
         carried = self.login.carried()
         reply = call()
         if reply.status == 401:
             self.login.renewed(carried)
             reply = call()
         if reply.status in _JUDGED:
-            raise self.refusal(reply.status, reply.content, reply.call, permission)
+            content = reply.content.replace(secret.encode(), b"[secret]") if secret else reply.content
+            raise self.refusal(reply.status, content, reply.call, permission)
         return reply
 
     def pages(
@@ -126,6 +133,10 @@ class Graph:
             yield page.rows
             if not trail.following or trail.pages == last:
                 return
+
+    def listed(self, where: str) -> Page:
+        """One page of a list whose size is Graph's own: from its path, or from the link of the page before."""
+        return self._page(self.get(where))
 
     def count(self, path: str, *, permission: str = USERS) -> int:
         """How many Graph's index counts; it may lag behind the lists, in either direction."""
@@ -151,7 +162,7 @@ class Graph:
             )
         if status == 410 or code == EXPIRED:
             return Moved(f"{call}: Graph has lost the place in its list ({status}: {said}); read again from the start.")
-        if status == 404 and code == GONE:
+        if status == 404 and code in (GONE, *_GONE_ELSEWHERE):
             return Missing(f"{call} was not found (404: {said}).", 404)
         if status == 404:
             return Misshapen(f"{call} answered 404, but not in Graph's words ({said}); is a proxy in front of it?")

@@ -36,6 +36,7 @@ from worker.sources.entra.people import DELETED, People
 from worker.sources.entra.probing import notices
 from worker.sources.entra.rate import bucket, warned
 from worker.sources.entra.settings import Settings
+from worker.sources.entra.subscriptions import GraphSubscriptions
 
 GROUPS_LIST, PEOPLE, MEMBERS, ROLES = "groups", "people", "members", "app roles"  # the kinds of a part
 LISTED, READ = "1", "2"  # stamps of a group, in the order in which it is spoken of; the end of the read has the last
@@ -79,6 +80,7 @@ class EntraSource:
         self._wait = wait
         self._settings, self._graph, self._batch = settings, graph, batch
         self._groups, self._roles = Groups(name, graph), Roles(name, graph)
+        self.subscriptions = GraphSubscriptions(graph)
         self._readings: Mapping[str, Callable[[Mapping[str, Any]], Piece]] = {
             GROUPS_LIST: self._read_groups, PEOPLE: self._read_people, MEMBERS: self._read_members,
             ROLES: self._read_roles,
