@@ -18,6 +18,7 @@ from tests.console.conftest import Intake
 from tests.console.outside import ANA, BEN, DESK, GRAPH, HR, OKTA, asked, count, deliver, delivery, event, rows, started
 from worker.console import okta_hook
 from worker.console.asked import LARGEST_HOOK
+from worker.flows import hints
 from worker.flows.site import Nudge
 
 PATH = "/v1/hooks/okta/okta"
@@ -189,6 +190,24 @@ def test_of_several_hints_about_one_person_the_heaviest_is_heeded_and_the_first_
     assert found == [(dt.datetime(2026, 11, 21, 10, 30, tzinfo=dt.UTC), "okta: user.lifecycle.deactivate")]
     assert [login for login, _, _ in asked(intake.store)] == [ANA.login, BEN.login]
     assert rows(intake.store, "SELECT count(*) FROM hint WHERE said <> 'delivery'") == [(5,)]
+
+
+def test_a_crowd_of_weak_hints_is_one_whole_read_and_who_certainly_leaves_is_asked_about_all_the_same(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "CROWD", 1)
+    weak = [event("group.user_membership.remove", human.identity_id) for human in (ANA, BEN)]
+    deliver(intake.client, delivery(weak[0]))
+    assert [login for login, _, _ in asked(intake.store)] == [ANA.login], "few are asked about one by one"
+    assert rows(intake.store, "SELECT name FROM job") == []
+
+    deliver(intake.client, delivery(weak[1]))
+    assert [login for login, _, _ in asked(intake.store)] == [ANA.login]
+    due = [name for (name,) in rows(intake.store, "SELECT name FROM job ORDER BY name")]
+    assert due == ["pull okta", "reconcile looker", "reconcile teamcity"]
+
+    deliver(intake.client, delivery(event("user.lifecycle.deactivate", BEN.identity_id)))
+    assert [login for login, _, _ in asked(intake.store)] == [ANA.login, BEN.login]
 
 
 def test_an_event_of_tomorrow_has_happened_now_at_the_latest(intake: Intake) -> None:

@@ -35,6 +35,7 @@ from worker.flows.reading import read
 from worker.flows.reconcile import reconcile
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step
+from worker.store import jobs as slots
 
 
 @pytest.fixture
@@ -110,6 +111,21 @@ def test_nobody_who_has_not_departed_loses_anything_by_a_hint(rig: Rig, site: Si
     (entry,) = rig.trail(site, "offboarding not confirmed")
     assert entry.person_id == person_id(site, who)
     assert receipts.since(site, None) == []
+
+
+def test_who_is_only_suspended_is_a_plans_matter_which_is_made_at_once(rig: Rig, site: Site, who: str) -> None:
+    passes.sync(site)
+    rig.world.okta.suspend(rig.okta_id(who))
+    id = hint(site, who, word="user.lifecycle.suspend")
+    rig.clock.advance(minutes=2)
+    assert finish(rig, site) == []
+    assert (row(site, id).state, mark(site, who).departure_marked_at) == ("not confirmed", None)
+    with site.begin() as session:
+        assert {one.name for one in slots.unfinished(session)} >= {
+            "pull okta",
+            "reconcile looker",
+            "reconcile teamcity",
+        }
 
 
 def test_an_event_from_before_the_receipt_is_settled_by_it_and_a_later_one_is_not(

@@ -41,6 +41,8 @@ MUTANTS = (
     Mutant("the heaviest hint is heeded", "flows/hints.py", "key=lambda hint: (-hint.weight, hint.at)",
            "key=lambda hint: hint.at",
            f"{_OKTA_TEST}_of_several_hints_about_one_person_the_heaviest_is_heeded_and_the_first_of_those"),
+    Mutant("a crowd of weak hints is one whole read", "flows/hints.py", "        chosen = strong\n", "        pass\n",
+           f"{_OKTA_TEST}_a_crowd_of_weak_hints_is_one_whole_read_and_who_certainly_leaves_is_asked_about_all_the_same"),
     Mutant("nothing has happened tomorrow", "flows/hints.py", "min(hint.at, now)", "hint.at",
            f"{_OKTA_TEST}_an_event_of_tomorrow_has_happened_now_at_the_latest"),
     Mutant("each item of Graph's proves itself", _GRAPH, "if owner == source]", "]",

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from worker.flows import offboarding
+from worker.flows.leaving import look_soon
 from worker.flows.site import Site
-from worker.store import hints
+from worker.store import hints, offboardings
 from worker.store.hints import Seen
 
+STRONG = 2  # the weight from which a hint says that somebody leaves; one below only says that something has changed
+CROWD = 200  # people who are asked about one by one because of weak hints; of more, one whole read tells sooner
 HASTE = 1.5  # seconds that a statement may take: the vendor waits for an answer
 
 
@@ -49,7 +52,12 @@ def heed(site: Site, session: Session, source: str, told: Sequence[Hint]) -> int
     """The same in the caller's transaction."""
     now = site.now()
     new = hints.remember(session, source, [hint.seen for hint in _distinct(told)], now)
-    for hint in _one_each(hint for hint in told if hint.event_id in new):
+    chosen = _one_each(hint for hint in told if hint.event_id in new)
+    strong = [hint for hint in chosen if hint.weight >= STRONG]
+    if strong != chosen and len(chosen) - len(strong) + offboardings.unconfirmed(session) > CROWD:
+        chosen = strong
+        look_soon(site, session, [source])
+    for hint in chosen:
         offboarding.heed(site, session, source, hint.identity_id, hint.said, min(hint.at, now))
     return len(new)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from worker.flows.site import Nudge, Site
 from worker.ports import Target
 from worker.rest import CALLS_OVER
 from worker.store import decisions, installations, notices, offboardings, people
+from worker.store import jobs as slots
 from worker.store.offboardings import LIFTED, WAITING, WORKING
 from worker.store.tables import OffboardingRow
 
@@ -71,6 +72,16 @@ def wait(site: Site, session: Session, row: OffboardingRow, why: str) -> None:
     notices.notice(
         session, NoticeKind.LEAVER_WAITS, str(row.id), sentence, site.now(), person_id=row.person_id, urgent=True
     )
+
+
+def look_soon(site: Site, session: Session, sources: Iterable[str]) -> None:
+    """Whole reads of these sources and the plans that follow are due now, and not when the schedule says: something
+    has happened there that is no one person's departure."""
+    now = site.now()
+    for source in sources:
+        slots.ensure(session, f"pull {source}", now, now)
+    for target in site.loaded.targets:
+        slots.ensure(session, f"reconcile {target}", now, now)
 
 
 def pause_after(error: TrueupError) -> dt.timedelta:

@@ -20,6 +20,7 @@ from worker.store.hints import Seen, hurry, remember
 from worker.store.tables import SubscriptionRow
 
 RENEW, REMOVED, MISSED = "reauthorizationRequired", "subscriptionRemoved", "missed"
+DELETED = "users deleted"
 LIFECYCLE = (RENEW, REMOVED, MISSED)
 # Nothing numbers what we are told, so that a copy is known by its words and by coming soon after.
 _SAME = dt.timedelta(seconds=10)
@@ -47,7 +48,11 @@ def take(site: Site, source: str, told: Sequence[Notification]) -> int:
         hurry(session, hints.HASTE)
         ours = orders.known(session, source, [one.subscription_id for one in told])
         known = [one for one in told if _belongs(one, ours)]
-        found = [Hint(_key(one, _SAME, now, id), id, one.said, now) for one in known for id in one.ids]
+        found = [
+            Hint(_key(one, _SAME, now, id), id, one.said, now, hints.STRONG if one.said == DELETED else 0)
+            for one in known
+            for id in one.ids
+        ]
         new = hints.heed(site, session, source, found)
         alarms = {_key(one, _SAME_ALARM, now): one for one in known if one.whole or one.said in LIFECYCLE}
         fresh = remember(session, source, [Seen(key, one.said, now) for key, one in alarms.items()], now)

@@ -21,7 +21,7 @@ from worker.core.render import quoted
 from worker.core.standing import LOST, weigh
 from worker.errors import Paused, Refused, TrueupError
 from worker.flows import home, lockout
-from worker.flows.leaving import OFFBOARD, end_waivers, go_on, pause_after, wait
+from worker.flows.leaving import OFFBOARD, end_waivers, go_on, look_soon, pause_after, wait
 from worker.flows.recognising import recognise
 from worker.flows.site import Nudge, Site
 from worker.rest import LANE
@@ -222,6 +222,8 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
             events = _let_through(site, session, row, marks.FORCED, said)
         else:
             events = _not_confirmed(site, row, said)
+            if standing is Standing.SUSPENDED:  # which ends by itself: it is a plan's matter, soon
+                look_soon(site, session, sorted({one.identity.source for one in known} & set(site.sources)))
         site.record(session, *events)
 
 

@@ -89,6 +89,14 @@ def waiting(session: Session) -> list[OffboardingRow]:
     return list(session.exec(query))
 
 
+def unconfirmed(session: Session) -> int:
+    """How many people the sources have still to be asked about."""
+    query = select(func.count()).select_from(OffboardingRow).where(
+        OffboardingRow.state == ASKED, col(OffboardingRow.closed_at).is_(None)
+    )  # fmt: skip
+    return session.exec(query).one()
+
+
 def begun_lately(session: Session, now: dt.datetime) -> set[str]:
     """Ids of the people whose access was begun to be taken in the last 24 hours: by offboardings of any trigger, and by
     plans."""
