@@ -188,6 +188,9 @@ def test_a_leaver_of_the_authority_is_one_though_another_source_says_active_and_
         read(site, "acquired")
         assert person_of(site, login(ana)).departure_marked, "the other source's word lifts nothing"
         merger.rig.world.okta.directory.set_status(ana.id, "ACTIVE")
+        merger.rig.clock.advance(minutes=2)
+        read(site, "acquired")
+        assert person_of(site, login(ana)).departure_marked, "what the authority said before the mark lifts nothing"
         read(site, "okta")
         assert not person_of(site, login(ana)).departure_marked
 
@@ -362,6 +365,7 @@ def test_a_rehire_in_the_authority_itself_works_again_once_a_human_has_joined_th
         again = merger.rig.world.okta.directory.hire(
             "Ana", "Again", login="again@acme.example", groups=groups, **profile
         )
+        merger.rig.clock.advance(minutes=2)
         passes.sync(site)
         assert merger.rig.looker_user(login(ana)).is_disabled
         join_by_hand(site, f"okta:{ana.id}", f"okta:{again}", secondary=False, note="")

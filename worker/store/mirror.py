@@ -299,7 +299,7 @@ def administrators(session: Session, target: str) -> dict[str, Account]:
     """The active accounts that could administer the target when it was last observed, by id; without entitlements."""
     rows = session.execute(
         text(
-            "SELECT id, login, email, active, profile, traits, NULL FROM account WHERE target = :target"
+            "SELECT id, login, email, active, profile, traits, NULL, NULL FROM account WHERE target = :target"
             " AND valid_to IS NULL AND active AND :trait = ANY(traits)"
         ),
         {"target": target, "trait": Trait.ADMINISTRATOR.value},
