@@ -32,6 +32,7 @@ FATES: Mapping[Fate, Words] = {
     Fate.UNTIL: Words("valid until", "held", "ends by itself"),
     Fate.PENDING: Words("not done yet", "decide", "Trueup goes on by itself"),
     Fate.GONE: Words("gone, verified", "good", "looked for again, and not there"),
+    Fate.OVER: Words("ended by itself", "good", "its time has passed"),
     Fate.HANDED_OVER: Words("handed over", "good", "it works on for others"),
     Fate.STAYS: Words("stays", "quiet", "and lets nobody in"),
 }
@@ -136,11 +137,11 @@ def _environment() -> Environment:
 
 _SIGNS: Mapping[Fate, str] = {
     Fate.GONE: "✓", Fate.HANDED_OVER: "→", Fate.STAYS: "·", Fate.UNTIL: "◷", Fate.UNSEEN: "?", Fate.MANUAL: "✎",
-    Fate.PENDING: "…",
+    Fate.PENDING: "…", Fate.OVER: "✓",
 }  # fmt: skip
 STYLES: Mapping[Fate, str] = {
     Fate.GONE: "green", Fate.HANDED_OVER: "green", Fate.STAYS: "dim", Fate.UNTIL: "yellow", Fate.UNSEEN: "yellow",
-    Fate.MANUAL: "red", Fate.PENDING: "cyan",
+    Fate.MANUAL: "red", Fate.PENDING: "cyan", Fate.OVER: "green",
 }  # fmt: skip
 
 
@@ -174,7 +175,7 @@ def _story(receipt: Receipt) -> str:
 def _said(line: Line) -> str:
     words = FATES[line.fate].title
     if line.until is not None:
-        words = f"valid until {moment(line.until)}"
+        words = f"{'ended by itself' if line.fate is Fate.OVER else 'valid until'} {moment(line.until)}"
     because = f" ({line.because})" if line.because else ""
     return f"{line.what}: {words}{because}"
 

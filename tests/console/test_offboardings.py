@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.console.outside import ANA, BEN, BOARD, DESK, HR, OKTA, Human, ask, a
 from tests.settings_fakes import loaded
 from worker.console import server
 from worker.console.keyring import Allowance
+from worker.core.receipt import Fate, Line, Receipt, as_data
 from worker.errors import Misconfigured
 from worker.flows.site import Nudge
 from worker.store.session import Store
@@ -169,26 +171,52 @@ def test_who_asks_second_for_the_same_person_sees_the_one_that_is_open(intake: I
     assert look(intake.client, first["location"], DESK).status_code == 200
 
 
-RECEIPT = {"headline": "No access left that Trueup can see", "reason": "left today", "asked_by": "api:hr",
-           "decided_by": "api:hr and operator:ida", "entries": [[7, "step ended"]], "lines": []}  # fmt: skip
+WHEN = dt.datetime(2026, 11, 21, 9, tzinfo=dt.UTC)
+LOGIN = "ana.ruiz@acme.example"
+RECEIPT = Receipt(
+    "7", "9", f"Ana Ruiz <{LOGIN}>", "api", "left today", "api:hr", "api:hr and operator:ida", False, "", "closed",
+    WHEN, verified_at=WHEN, closed_at=WHEN, entries=((7, "step ended"),),
+    lines=(
+        Line("looker", "12", LOGIN, "account", "the account itself", Fate.GONE),
+        Line("looker", "12", LOGIN, "schedule 3", "Ana Ruiz weekly", Fate.HANDED_OVER, "to Bo Long <bo@acme>"),
+        Line("looker", "12", LOGIN, "unseen api", "API logins", Fate.UNTIL, "they end", WHEN + dt.timedelta(hours=1)),
+        Line("looker", "13", "ANA.RUIZ@acme.example", "account", "the account itself", Fate.MANUAL,
+             hands=(f"Find out whose account 13 ({LOGIN}) is.",)),
+    ),
+)  # fmt: skip
 
 
 def test_a_receipt_says_to_each_caller_what_is_theirs_to_know(intake: Intake) -> None:
     path = ask(intake.client, ASKED, HR).json()["location"]
     ask(intake.client, {**ASKED, "reason": "another"}, DESK)
     with intake.store.begin() as session:
-        session.connection().exec_driver_sql(f"UPDATE offboarding SET receipt = '{json.dumps(RECEIPT)}'")
+        session.connection().exec_driver_sql(f"UPDATE offboarding SET receipt = '{json.dumps(as_data(RECEIPT))}'")
 
     hrs, desks, boards = (look(intake.client, path, token).json() for token in (HR, DESK, BOARD))
 
-    assert boards["receipt"] == RECEIPT
-    assert set(hrs["receipt"]) == {"headline", "reason", "asked_by", "lines"}
-    assert set(desks["receipt"]) == {"headline", "lines"}
+    decisions = {"decided_by", "entries"}
+    assert boards["receipt"]["decided_by"] == "api:hr and operator:ida"
+    assert set(boards["receipt"]) - set(hrs["receipt"]) == decisions
+    assert set(hrs["receipt"]) - set(desks["receipt"]) == {"reason", "asked_by"}
     assert [(one["actor"], one["reason"]) for one in (hrs, desks, boards)] == [
         ("api:hr", "left today"), (None, None), ("api:hr", "left today"),
     ]  # fmt: skip
     listed = look(intake.client, f"{PATH}?since=2026-11-21T00:00:00Z", DESK).json()["offboardings"]
     assert [(one["actor"], one["reason"]) for one in listed] == [(None, None)]
+
+
+def test_a_receipt_names_nobody_and_says_what_has_ended_since(intake: Intake) -> None:
+    path = ask(intake.client, ASKED, HR).json()["location"]
+    with intake.store.begin() as session:
+        session.connection().exec_driver_sql(f"UPDATE offboarding SET receipt = '{json.dumps(as_data(RECEIPT))}'")
+
+    answer = look(intake.client, path, BOARD)
+
+    assert not [name for name in ("ana", "ruiz", "bo long", "bo@") if name in answer.text.lower()]
+    lines = {(one["account_id"], one["key"]): one for one in answer.json()["receipt"]["lines"]}
+    assert lines["13", "account"]["hands"] == ["Find out whose account 13 (account 13) is."]
+    assert lines["12", "schedule 3"]["because"] == "to another account"
+    assert lines["12", "unseen api"]["fate"] == "ended by itself"
 
 
 @pytest.mark.parametrize("id", [str(uuid.uuid4()), "1", "x" * 200, "%00", "..%2f..%2fhealthz"])

@@ -20,6 +20,7 @@ from worker.core.receipt import (
     Receipt,
     Trace,
     as_data,
+    as_of,
     from_data,
     in_order,
     lines_of,
@@ -195,7 +196,18 @@ def test_a_receipt_that_was_written_down_reads_as_it_was(traces: list[Trace]) ->
     assert from_data(as_data(one)) == one
 
 
+@pytest.mark.parametrize(("minutes", "fate_", "complete"), [(59, Fate.UNTIL, False), (60, Fate.OVER, True)])
+def test_what_ends_by_itself_is_told_as_of_the_time_at_which_it_is_read(
+    minutes: int, fate_: Fate, complete: bool
+) -> None:
+    written = receipt(replace(OUT, hidden=(Hidden("logins", "why", ends_at=LATER),)))
+    read = as_of(written, NOON + dt.timedelta(minutes=minutes))
+    assert fate_ in [line.fate for line in read.lines]
+    assert read.complete is complete
+    assert not written.complete
+
+
 def test_what_is_open_stands_before_what_is_settled() -> None:
-    lines = [Line("looker", "7", "ana", key, key, fate_) for key, fate_ in zip("abcdefg", Fate, strict=True)]
+    lines = [Line("looker", "7", "ana", key, key, fate_) for key, fate_ in zip("abcdefgh", Fate, strict=True)]
     settled = [line.fate in SETTLED for line in in_order(lines)]
     assert settled == sorted(settled)

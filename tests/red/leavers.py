@@ -73,6 +73,8 @@ MUTANTS = (
     Mutant("the headline counts what nobody sees", _CORE,
            "SETTLED = frozenset({Fate.GONE, ", "SETTLED = frozenset({Fate.UNSEEN, Fate.GONE, ",
            f"{_LAW}_the_headline_says_what_is_left[unseen]"),
+    Mutant("what has not ended yet is not over", _CORE, "line.until and line.until <= now", "line.until",
+           f"{_LAW}_what_ends_by_itself_is_told_as_of_the_time_at_which_it_is_read[59-valid until-False]"),
     Mutant("the headline counts what is by hand", _CORE,
            "SETTLED = frozenset({Fate.GONE, ", "SETTLED = frozenset({Fate.MANUAL, Fate.GONE, ",
            f"{_LAW}_the_headline_says_what_is_left[by hand]"),

@@ -99,9 +99,10 @@ def api(
     port: PortOption = 8000,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
-    """Serve /healthz, /readyz and /metrics until stopped; and what `api` and `hooks` in the settings let others tell.
+    """Serve /healthz, /readyz and /metrics, the API and hooks, until stopped.
 
-    It starts without the database, and says on /readyz what is missing.
+    `api` and `hooks` in the settings say what others may ask and tell; without them there is neither. It starts
+    without the database, and says on /readyz what is missing.
     """
     from worker.console import server  # web servers are for those who serve
 

@@ -95,12 +95,13 @@ class _Counter:
             id = uuid.UUID(request.path_params["id"])
         except ValueError:
             raise _nothing() from None
-        row, _ = await self._desk.take(
+        found, _ = await self._desk.take(
             self._desk.programs, f"api:{name}", lambda site: requests.one(site, id, name in self._api.sees_all)
         )
-        if row is None:
+        if found is None:
             raise _nothing()
-        return asked.answer({**self._shown(row, name), "receipt": self._receipt(row, name)})
+        row, receipt = found
+        return asked.answer({**self._shown(row, name), "receipt": receipt and self._receipt(row, receipt, name)})
 
     async def _list(self, request: Request) -> Response:
         name, moment = self._caller(request), _since(request)
@@ -120,13 +121,11 @@ class _Counter:
             **{name: moment.astimezone(dt.UTC) if (moment := getattr(row, name)) else None for name in _MOMENTS},
         }  # fmt: skip
 
-    def _receipt(self, row: OffboardingRow, caller: str) -> dict[str, Any] | None:
-        """As it was written; without who decided, for those who do not see all."""
-        if not row.receipt:
-            return None
+    def _receipt(self, row: OffboardingRow, receipt: Mapping[str, Any], caller: str) -> dict[str, Any]:
+        """Without who decided, for those who do not see all."""
         hidden = set() if caller in self._api.sees_all else {"decided_by", "entries"}
         hidden |= set() if self._may_know(row, caller) else {"reason", "asked_by"}
-        return {key: value for key, value in row.receipt.items() if key not in hidden}
+        return {key: value for key, value in receipt.items() if key not in hidden}
 
     def _may_know(self, row: OffboardingRow, caller: str) -> bool:
         return row.actor == f"api:{caller}" or caller in self._api.sees_all

@@ -1,14 +1,16 @@
 """What became of everything that a leaver had: one line for each thing, and a headline that never says too much.
 
 A line says `gone, verified` only where the last look at the account, after the last step, did not find it any more.
+What ends by itself is `over` once its time has passed: that depends on when a receipt is read.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,9 +19,10 @@ ACCOUNT = "account"  # stands for the account itself among the keys of entitleme
 
 
 class Fate(StrEnum):
-    """What became of one thing. The first three leave nothing open."""
+    """What became of one thing. The first four leave nothing open."""
 
     GONE = "gone, verified"
+    OVER = "ended by itself"
     HANDED_OVER = "handed over"
     STAYS = "stays, and lets nobody in"
     UNTIL = "valid until"
@@ -31,7 +34,7 @@ class Fate(StrEnum):
 DONE = "closed"  # the state of an offboarding that went to its end
 CONTENT = "content"  # the kind of legacy that works on without its owner
 
-SETTLED = frozenset({Fate.GONE, Fate.HANDED_OVER, Fate.STAYS})
+SETTLED = frozenset({Fate.GONE, Fate.OVER, Fate.HANDED_OVER, Fate.STAYS})
 
 
 class Comeback(StrEnum):
@@ -279,7 +282,42 @@ def _legacy(trace: Trace, one: Legacy) -> Line:
     return Line(*place, Fate.STAYS, one.because, seen_at=trace.looked_at)
 
 
+def as_of(receipt: Receipt, now: dt.datetime) -> Receipt:
+    """As it is to be read now: what was valid until a time that has passed has ended by itself."""
+    lines = [
+        replace(line, fate=Fate.OVER) if line.fate is Fate.UNTIL and line.until and line.until <= now else line
+        for line in receipt.lines
+    ]
+    return replace(receipt, lines=in_order(lines))
+
+
 # --- as data ----------------------------------------------------------------------------------------------------------
+
+
+def nameless(receipt: Receipt) -> dict[str, Any]:
+    """`as_data` for readers who are told nobody's name: no person, no login of an account, no heir, also where a
+    sentence speaks of one."""
+    called, _, login = receipt.person.partition(" <")
+    people = [text for text in (receipt.person, called, login.removesuffix(">")) if text]
+    data = as_data(receipt)
+    del data["person"]
+    data["said"] = _without(data["said"], people, "the leaver")
+    for line, shown in zip(receipt.lines, data["lines"], strict=True):
+        del shown["account"]
+        names = [*people, *({line.account} - {"", line.account_id})]
+        for part in ("what", "because"):
+            shown[part] = _without(shown[part], names, f"account {line.account_id}")
+        shown["hands"] = [_without(step, names, f"account {line.account_id}") for step in shown["hands"]]
+        if line.fate is Fate.HANDED_OVER:
+            shown["because"] = "to another account"
+    return data
+
+
+def _without(text: str, names: Sequence[str], instead: str) -> str:
+    """Longer names first: one may be a part of another."""
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(re.escape(name), lambda _: instead, text, flags=re.IGNORECASE)
+    return text
 
 
 def as_data(receipt: Receipt) -> dict[str, Any]:
@@ -336,7 +374,7 @@ def _plain(record: Line | Receipt) -> dict[str, Any]:
 
 def in_order(lines: Sequence[Line]) -> tuple[Line, ...]:
     """Target by target and account by account, what is open before what is settled."""
-    urgency = [*_REMAINS, Fate.GONE, Fate.HANDED_OVER, Fate.STAYS]
+    urgency = [*_REMAINS, Fate.GONE, Fate.OVER, Fate.HANDED_OVER, Fate.STAYS]
     return tuple(
         sorted(lines, key=lambda l: (l.target, l.account_id, urgency.index(l.fate), _order(l.key)))  # noqa: E741
     )

@@ -16,7 +16,20 @@ from worker.core.audit import Event
 from worker.core.guardrails import State
 from worker.core.notices import NoticeKind
 from worker.core.plan import Operation
-from worker.core.receipt import ACCOUNT, Fate, Hidden, Legacy, Receipt, Trace, as_data, from_data, in_order, lines_of
+from worker.core.receipt import (
+    ACCOUNT,
+    Fate,
+    Hidden,
+    Legacy,
+    Receipt,
+    Trace,
+    as_data,
+    as_of,
+    from_data,
+    in_order,
+    lines_of,
+    nameless,
+)
 from worker.core.render import quoted
 from worker.errors import Misconfigured
 from worker.flows.effects import DONE
@@ -56,8 +69,13 @@ def since(site: Site, moment: dt.datetime | None) -> list[Receipt]:
 
 
 def of(site: Site, session: Session, row: OffboardingRow) -> Receipt:
-    """The one that was written when it ended; before, what it would say now."""
-    return from_data(row.receipt) if row.receipt else draw_up(site, session, row)
+    """The one that was written when it ended; before, what it would say now. What ends by itself is told as of now."""
+    return as_of(from_data(row.receipt) if row.receipt else draw_up(site, session, row), site.now())
+
+
+def without_names(site: Site, row: OffboardingRow) -> dict[str, Any] | None:
+    """The one that was written, as data that names nobody; None where there is none yet, or it has been erased."""
+    return nameless(as_of(from_data(row.receipt), site.now())) if row.receipt else None
 
 
 def draw_up(site: Site, session: Session, row: OffboardingRow) -> Receipt:

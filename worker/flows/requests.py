@@ -8,11 +8,12 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlmodel import Session
 
 from worker.errors import Refused
-from worker.flows import offboarding
+from worker.flows import offboarding, receipts
 from worker.flows.offboarding import Asked
 from worker.flows.site import Site
 from worker.store import api_requests, hints, people
@@ -79,13 +80,16 @@ def _person(session: Session, said: str) -> str:
     return matches[0].person_id
 
 
-def one(site: Site, id: uuid.UUID, everybodys: bool) -> OffboardingRow | None:
-    """An offboarding that the caller may see; None for every other."""
+def one(site: Site, id: uuid.UUID, everybodys: bool) -> tuple[OffboardingRow, dict[str, Any] | None] | None:
+    """An offboarding that the caller may see, with its receipt once there is one, which names nobody; None for every
+    other."""
     with site.begin() as session:
         hints.hurry(session, HASTE)
         row = session.get(OffboardingRow, id)
-        if row is None or everybodys or row.actor == site.actor or api_requests.asked_for(session, site.actor, id):
-            return row
+        if row is None:
+            return None
+        if everybodys or row.actor == site.actor or api_requests.asked_for(session, site.actor, id):
+            return row, receipts.without_names(site, row)
         return None
 
 

@@ -15,7 +15,7 @@ from worker.errors import Misconfigured
 from worker.flows.crowd import Crowd, gather
 from worker.flows.links import BY_HAND, find_person
 from worker.flows.site import Site
-from worker.store import episodes, governed, joining, mirror, people, sweep
+from worker.store import episodes, governed, joining, mirror, people, runs, sweep
 
 
 @dataclass
@@ -196,7 +196,7 @@ def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue]
         governance = governed.governance(session, name)
         ids = [link.account_id for link in people.links_of(session, person.id) if link.target == name]
         for account in mirror.account_rows_of(session, name, ids).values():
-            lines.append(_account_line(name, account))
+            lines += [_account_line(name, account), *_since(session, name, account.id)]
             lines += _values(session, name, account, catalogue, entitlement)
             for one in sorted(account.entitlements):
                 if one.kind != ATTRIBUTE and _concerns(entitlement, one, catalogue):
@@ -205,6 +205,16 @@ def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue]
         open_now = [e for e in episodes.open_episodes(session, name) if str(e.person_id) == person.id]
         lines += [f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}" for e in open_now]
     return lines or ["no account"]
+
+
+def _since(session: Session, target: str, account_id: str) -> list[str]:
+    """What is observed is as old as the last read; what Trueup has done about it since then is said."""
+    snapshot = mirror.current_snapshot(session, target)
+    made = runs.made_since(session, target, account_id, snapshot.started_at) if snapshot else []
+    if not made:
+        return []
+    did = ", ".join(dict.fromkeys(quoted(step.sentence, 100) for step in made))
+    return [f"{target}: changed by Trueup since that was read: {did}"]
 
 
 def _values(session: Session, target: str, account: Account, catalogue: Catalogue, entitlement: str) -> list[str]:

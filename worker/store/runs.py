@@ -80,6 +80,16 @@ def changed_since(session: Session, target: str, moment: dt.datetime) -> bool:
     return session.exec(query.limit(1)).first() is not None
 
 
+def made_since(session: Session, target: str, account_id: str, moment: dt.datetime) -> list[StepRow]:
+    """What has been changed about an account since a moment, the oldest first."""
+    done = [o.value for o in (Outcome.APPLIED, Outcome.FOUND_APPLIED)]
+    query = select(StepRow).where(
+        StepRow.target == target, StepRow.account_id == account_id, StepRow.attempted_at > moment,
+        col(StepRow.outcome).in_(done),
+    )  # fmt: skip
+    return list(session.exec(query.order_by(col(StepRow.attempted_at))))
+
+
 def begun(session: Session, run_id: uuid.UUID, account_id: str) -> set[str]:
     """Ids of the changes of an account of which a step came about in this run."""
     done = [o.value for o in (Outcome.APPLIED, Outcome.ALREADY_SO, Outcome.FOUND_APPLIED)]
