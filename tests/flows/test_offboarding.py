@@ -34,6 +34,7 @@ from worker.flows.crowd import gather
 from worker.flows.reading import read
 from worker.flows.reconcile import reconcile
 from worker.flows.site import Site
+from worker.flows.why import why
 from worker.ports import Made, Outcome, Step
 from worker.store import jobs as slots
 
@@ -74,6 +75,16 @@ def test_whoever_has_departed_is_out_everywhere_and_the_receipt_says_what_of_eac
     assert not found.complete
     assert found.headline.startswith("Partial: 2 to do by hand")
     assert found.verified_at is not None
+
+
+def test_why_says_what_was_changed_since_the_target_was_read(rig: Rig, site: Site, who: str) -> None:
+    assert not [told for told in why(site, who).steps["observed"] if "changed by Trueup" in told]
+    rig.world.okta.deactivate(rig.okta_id(who))
+    ask(site, who)
+    assert finish(rig, site) == []
+    told = [told for told in why(site, who).steps["observed"] if "changed by Trueup since that was read" in told]
+    assert [line.partition(":")[0] for line in told] == ["looker", "teamcity"]
+    assert "disable Looker account" in told[0]
 
 
 def test_a_receipt_is_what_the_trail_says_it_is(rig: Rig, site: Site, who: str) -> None:
