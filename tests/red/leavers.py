@@ -7,6 +7,7 @@ from tests.red.mutant import Mutant
 _OFF, _HOLDS, _LOCK = "flows/offboarding.py", "flows/holds.py", "flows/lockout.py"
 _LOOK, _REMOVALS, _MARKS, _CORE = "flows/deeplook.py", "flows/removals.py", "store/marks.py", "core/receipt.py"
 _TEST, _LAW = "flows/test_offboarding.py::test", "core/test_receipt.py::test"
+_JOINED, _JOINING = "flows/test_leavers_joined.py::test", "store/joining.py"
 
 MUTANTS = (
     Mutant("the mark comes before anything", _OFF,
@@ -78,4 +79,23 @@ MUTANTS = (
     Mutant("the headline counts what is by hand", _CORE,
            "SETTLED = frozenset({Fate.GONE, ", "SETTLED = frozenset({Fate.MANUAL, Fate.GONE, ",
            f"{_LAW}_the_headline_says_what_is_left[by hand]"),
+    Mutant("all sources are weighed", _OFF, "return weigh(said, authority).standing, ", "return said[-1][1], ",
+           f"{_JOINED}_a_hint_about_one_identity_is_weighed_with_what_the_others_say"),
+    Mutant("the authority is waited for", _OFF, "            if source in decides:", "            if False:",
+           f"{_JOINED}_while_the_authority_is_away_no_other_source_makes_a_leaver"),
+    Mutant("no other source is", _OFF, "            if source in decides:", "            if True:",
+           f"{_JOINED}_a_leaver_of_the_authority_waits_for_no_other_source"),
+    Mutant("a hold goes with whoever is joined", _JOINING,
+           "least(array_position({_CAUSES}, person.departure_cause), theirs.cause)",
+           "array_position({_CAUSES}, person.departure_cause)",
+           f"{_JOINED}_whichever_of_two_is_held_both_are_once_they_are_one[the younger]"),
+    Mutant("a hold goes with whoever is parted", _JOINING, "p.departure_marked_at, p.departure_cause, p.gains_reviewed",
+           "NULL, '', p.gains_reviewed", f"{_JOINED}_a_hold_survives_joining_and_parting_whatever_the_sources_say"),
+    Mutant("accounts under every name go", _LOOK,
+           "identities=(identity,))) for identity in person.identities]\n    return [keys",
+           "identities=(identity,))) for identity in person.identities[:1]]\n    return [keys",
+           f"{_JOINED}_what_is_found_under_the_name_of_another_source_goes_too"),
+    Mutant("a hidden value is a human's", "targets/looker/belongings.py",
+           "if row.value_is_hidden or attribute.value_is_hidden:", "if False:",
+           f"{_JOINED}_a_leavers_own_values_are_unset_after_the_lock_out_and_hidden_ones_are_a_humans"),
 )  # fmt: skip

@@ -153,7 +153,9 @@ def _adopt(
     with site.begin() as session:
         crowd = _who_else(case, session, fresh)
         ties = people.ties_about(session, case.target, [p.id for p in crowd], [a.id for a in fresh])
-        mine = [tie.account_id for tie in ties if tie.linked and tie.person_id == case.person_id]
+        gone = {id for id, seen in deep.items() if seen.account is None}
+        linked = {tie.account_id for tie in ties if tie.linked and tie.person_id == case.person_id}
+        mine = sorted(linked - gone)
         there = [*mirror.account_rows_of(session, case.target, mine).values(), *fresh]
         accounts = [_known_account(a, deep, declared, catalogue) for a in there if not guards.no_person(a)]
         found = _theirs(case, crowd, accounts, ties)
