@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from worker.errors import Moved
-from worker.ports import Part, Source, SourcePage, Target, TargetPage, Wanted, Whole
+from worker.ports import Asked, Part, Source, SourcePage, Target, TargetPage, Wanted, Whole
 
 ROUNDS = 3
 
@@ -19,12 +19,18 @@ def drained(source: Source, wanted: Wanted = Wanted()) -> list[SourcePage]:
     return [page for page in _again_if_moved(source, wanted) if isinstance(page, SourcePage)]
 
 
-def observed_pages(target: Target) -> list[TargetPage]:
-    """The same of a target."""
-    return [page for page in _again_if_moved(target, None) if isinstance(page, TargetPage)]
+def observed_pages(target: Target, asked: Asked = Asked()) -> list[TargetPage]:
+    """The same of a target, without accounts' own values of attributes, which are swept."""
+    return [page for page in _again_if_moved(target, asked or None) if isinstance(page, TargetPage)]
 
 
-def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePage | TargetPage]:
+def swept_pages(target: Target, accounts: Sequence[str], attributes: Sequence[str]) -> list[TargetPage]:
+    """Those values."""
+    read = (target.read(Part(part.kind, as_stored(part.args))) for part in target.sweep(accounts, attributes))
+    return [page for piece in read for page in piece.pages if isinstance(page, TargetPage)]
+
+
+def _again_if_moved(connector: Any, wanted: Wanted | Asked | None) -> Sequence[SourcePage | TargetPage]:
     for _ in range(ROUNDS - 1):
         try:
             return once(connector, wanted)
@@ -33,7 +39,9 @@ def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePag
     return once(connector, wanted)
 
 
-def once(connector: Any, wanted: Wanted | None = None, *, last_first: bool = False) -> list[SourcePage | TargetPage]:
+def once(
+    connector: Any, wanted: Wanted | Asked | None = None, *, last_first: bool = False
+) -> list[SourcePage | TargetPage]:
     """One round; every part and every fact passes through the database's form."""
     waiting = deque(connector.parts() if wanted is None else connector.parts(wanted))
     pages: list[SourcePage | TargetPage] = []

@@ -34,7 +34,7 @@ _SCHEDULE = "schedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
 
 def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path, sources: Sequence[str] = ("okta",)) -> None:
     """Serve the vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
-    world, stop = World.of(size, seed, sources), _told_to_stop()
+    world, stop = World.of(size, seed, sources, filters=True), _told_to_stop()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with world.serve(port):
@@ -105,7 +105,7 @@ def demo(screen: Screen, size: int) -> None:
 @contextmanager
 def _stage(size: int) -> Iterator[tuple[World, Path]]:
     """The servers, a database of its own and a settings file, all gone afterwards."""
-    world = World.of(size)
+    world = World.of(size, filters=True)
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder, world.serve():
         path = Path(folder) / "trueup.yaml"
         path.write_text(world.settings_yaml("enforce") + _SCHEDULE, encoding="utf-8")

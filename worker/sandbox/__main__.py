@@ -28,7 +28,8 @@ def main() -> int:
 
 
 def _serve(asked: argparse.Namespace, stop: threading.Event) -> None:
-    world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule), asked.sources.split(","))
+    made = company(asked.size, asked.seed, broken_rule=asked.broken_rule, filters=asked.filters)
+    world = World(made, asked.sources.split(","))
     with world.serve(asked.port):
         if asked.policy_out:
             asked.policy_out.write_text(world.settings_yaml(asked.mode), encoding="utf-8")
@@ -53,6 +54,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--policy-out", type=Path, help="write a whole trueup.yaml for these servers to this file")
     parser.add_argument("--mode", default="observe", help="the mode that goes into that file")
     parser.add_argument("--broken-rule", action="store_true", help="add a rule whose group does not exist")
+    parser.add_argument("--filters", action="store_true", help="filter the rows that people see in Looker by region")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started this")
     return parser
 
