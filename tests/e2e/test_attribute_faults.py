@@ -29,18 +29,21 @@ ATTRIBUTES = {
     "values of users": "/api/4.0/users/*/attribute_values",
 }
 ROUTES: Routes = {**WITHOUT, "looker": {**WITHOUT["looker"], **ATTRIBUTES}}
-REGIONS = dict(zip(OFFICES, ("EMEA", "EMEA", "EMEA", "APAC", "AMER"), strict=True))
-VALUES = {**{f"Office {office}": {"region": region} for office, region in REGIONS.items()}, "Finance": {"tier": "gold"}}
+TERRITORIES = dict(zip(OFFICES, ("EMEA", "EMEA", "EMEA", "APAC", "AMER"), strict=True))
+VALUES = {
+    **{f"Office {office}": {"territory": territory} for office, territory in TERRITORIES.items()},
+    "Finance": {"tier": "gold"},
+}
 
 
 def filters(world: World) -> dict[str, Any]:
-    """Settings that give everybody the region of their office, and Finance a tier, beside the company's own rules."""
+    """The company's own rules; besides, everybody is given the territory of their office, and Finance a tier."""
     rules = [
         {"name": f"values of {group}", "when": {"group": group}, "give": [{"looker": {"attributes": values}}]}
         for group, values in VALUES.items()
     ]
     allowed = {
-        "region": {"allow": ["AMER", "APAC", "EMEA"], "when_missing": "hold"},
+        "territory": {"allow": ["AMER", "APAC", "EMEA"], "when_missing": "hold"},
         "tier": {"allow": ["gold"], "when_missing": "hold"},
     }
     known = yaml.safe_load(world.company.policy)["rules"]
@@ -51,35 +54,35 @@ def filters(world: World) -> dict[str, Any]:
 def stage(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """Some have a value of their own, some the same through a group."""
     world, folder = World.of(40), tmp_path_factory.mktemp("attribute_faults")
-    for attribute in ("region", "tier"):
+    for attribute in ("territory", "tier"):
         world.looker.add_attribute(attribute, default="NONE")
-    world.looker.set_group_values("region", Running_Club="EMEA", Data="APAC")
+    world.looker.set_group_values("territory", Running_Club="EMEA", Data="APAC")
     world.looker.set_group_values("tier", Finance="gold")
     with settled(world, module_database, folder, SMALL_PAGES, **filters(world)) as rig:
         yield rig
 
 
 def ordinary(rig: Rig) -> Iterator[tuple[str, str]]:
-    """Looker ids of people in good order who have a region of their own, with the region."""
+    """Looker ids of people in good order who have a territory of their own, with it."""
     looker = rig.world.looker
     storied = {story.who for story in rig.world.company.stories}
     for employee in reversed(rig.world.company.employees):  # the first ones are disturbed in other ways
         login = employee.profile["login"]
         if login not in storied and employee.status == "ACTIVE" and looker.instance.with_email(login):
             id = rig.looker_user(login).id
-            if region := looker.own_value(id, "region"):
-                yield id, region
+            if territory := looker.own_value(id, "territory"):
+                yield id, territory
 
 
 def disturb_values(rig: Rig) -> None:
-    """One has another region, one has none, one has a tier that nobody gave; one has the region by a group alone."""
+    """One has the wrong territory, one has none, one has theirs by a group alone; one has a tier that nobody gave."""
     looker, found = rig.world.looker, ordinary(rig)
-    looker.set_value(next(found)[0], "region", "WORLD")
-    looker.set_value(next(found)[0], "region", None)
+    looker.set_value(next(found)[0], "territory", "WORLD")
+    looker.set_value(next(found)[0], "territory", None)
     looker.set_value(next(id for id, _ in found if not looker.in_group(id, "Finance")), "tier", "gold")
-    runner = next(id for id, region in found if region == "EMEA")
+    runner = next(id for id, territory in found if territory == "EMEA")
     looker.add_to_group(runner, "Running Club")
-    looker.set_value(runner, "region", None)
+    looker.set_value(runner, "territory", None)
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +107,9 @@ def of_values(found: Mapping[str, frozenset[str]]) -> list[str]:
 
 def test_no_route_is_forgotten(scene: Scene) -> None:
     scene.assert_no_route_is_forgotten(looker=(7, 2))
-    unset = ["revoke attribute region", "revoke attribute tier"]  # of who left, and of whom no rule gives it
-    assert of_values(scene.truth.takes) == [*unset, "set attribute region"]
-    assert of_values(scene.truth.gives) == ["grant attribute region"]
+    unset = ["revoke attribute territory", "revoke attribute tier"]  # of who left, and of whom no rule gives it
+    assert of_values(scene.truth.takes) == [*unset, "set attribute territory"]
+    assert of_values(scene.truth.gives) == ["grant attribute territory"]
 
 
 @pytest.mark.parametrize("fault", LOUD)
