@@ -176,7 +176,7 @@ def settled(
         }.items():
             patch.setenv(variable, value)
         rig = Rig(world, folder)
-        with rig.open("enforce", gates={"create": "auto"}, **settings) as site:
+        with rig.open("enforce", **{"gates": {"create": "auto"}, **settings}) as site:
             last = [passes.sync(site), passes.sync(site)][-1]
             assert last.exit_code() == 0
         yield rig
