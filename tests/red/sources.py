@@ -1,5 +1,5 @@
-"""The guards of reading Entra ID: what must not pass for a departure, an empty group, or a whole list; and of nesting,
-which needs no database."""
+"""The guards of reading Entra ID: what must not pass for a departure, an empty group, or a whole list; of lists that
+come page by page, whoever has them; and of nesting, which needs no database."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _PEOPLE, _GRAPH, _BATCH, _COUNTS, _GROUPS, _LOGIN, _SOURCE = (
     f"sources/entra/{module}.py" for module in ("people", "graph", "batch", "counts", "groups", "login", "source")
 )
 _TEST, _WHO = "sources/test_entra.py::test", "sources/test_entra_people.py::test_somebody_who_is"
+_PAGES, _OKTA = "sources/_pagination.py", "sources/test_okta.py::test"
 _NESTING, _NEST = "core/nesting.py", "core/test_nesting.py::test"
 _FAULT, _IN = "sources/test_entra_faults.py::test", "sources/test_entra_login.py::test"
 
@@ -39,8 +40,18 @@ MUTANTS = (
     Mutant("a next link stays below the version", _GRAPH, "        self._refuse_elsewhere(reply.call, following)\n", "",
            f"{_FAULT}_a_next_link_that_leads_elsewhere_is_not_followed"
            "[{url}/beta/users?$skiptoken=x-GET /v1.0/users]"),
-    Mutant("pages that go round are noticed", _GRAPH, "if mark in self.seen:", "if False:",
+    Mutant("pages that go round are noticed", _PAGES, "if mark in self.seen:", "if False:",
            f"{_FAULT}_pages_that_go_round_in_a_circle_are_an_error[GET /v1.0/users]"),
+    Mutant("a page that comes again is noticed, whatever its next link", _PAGES, "        if ids:\n",
+           "        if False:\n",
+           f"{_OKTA}_a_page_that_comes_again_is_seen_by_the_worker_who_gets_it"),
+    Mutant("a list without an end is given up", _PAGES, "if self.pages > LONGEST:", "if False:",
+           f"{_OKTA}_a_list_without_an_end_is_given_up"),
+    Mutant("a page of people who came before means that another is lost", _PAGES, "if doubles >= page:", "if False:",
+           f"{_OKTA}_a_page_full_of_people_who_came_before_is_read_again"),
+    Mutant("Graph's lists are looked through for people who came before", _SOURCE,
+           '        refuse_doubles(self.name, listed, whole.staged["identities"], PAGE)\n', "",
+           f"{_TEST}_a_page_full_of_people_who_came_before_is_read_again"),
     Mutant("a refused token is renewed", _GRAPH,
            "            self.login.renewed(carried)\n            reply = call()\n", "            pass\n",
            f"{_IN}_one_token_is_used_until_it_is_refused_and_then_another_one_once"),

@@ -161,6 +161,18 @@ def test_somebody_on_both_lists_is_as_the_later_list_has_them(entra: EntraSandbo
     assert both[0][0] < both[1][0]
 
 
+def test_a_page_full_of_people_who_came_before_is_read_again(
+    entra: EntraSandbox, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.sources.entra.source.PAGE", 3)
+    again = [{"id": guid(n), "userPrincipalName": f"p{n}@acme.example"} for n in (1, 2, 3)]
+    path = "/v1.0/directory/deletedItems/microsoft.graph.user"
+    fault = entra.break_(f"GET {path}", "misshapen", text=orjson.dumps({"value": again}).decode())
+    with connected(entra, place) as source, pytest.raises(Moved, match="listed 3 people twice"):
+        once(source, Wanted())
+    assert fault.fired == 1
+
+
 def test_whoever_is_disabled_may_be_suspended_instead(entra: EntraSandbox, place: Path) -> None:
     with connected(entra, place, disabled="suspended") as source:
         assert pull(source).people[DISABLED].standing is Standing.SUSPENDED

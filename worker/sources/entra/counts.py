@@ -13,8 +13,9 @@ from typing import Any
 from worker.core.identity import SourceGroup
 from worker.errors import Misshapen, Missing
 from worker.ports import Check, SourcePage, Whole
+from worker.sources._pagination import Trail
 from worker.sources.entra.batch import Batch, Question, Told
-from worker.sources.entra.graph import EVENTUAL, GONE, GROUPS, USERS_PATH, Graph, Trail, error_code
+from worker.sources.entra.graph import EVENTUAL, GONE, GROUPS, USERS_PATH, Graph, error_code
 from worker.sources.entra.groups import Groups, guid
 
 COUNTED = "3"  # stamp of a group that the counts speak against
