@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from worker.flows.check import check
 from worker.flows.site import Site
 from worker.flows.why import why
 from worker.private import writing
+from worker.sandbox.regions import ATTRIBUTE, REGION
 from worker.sandbox.world import World, settings_yaml
 from worker.screen import Screen
 
@@ -221,17 +222,29 @@ def _mass_edit(screen: Screen, site: Site, world: World) -> None:
 
 
 def _closing(screen: Screen, site: Site, world: World) -> None:
-    story = next(s for s in world.company.stories if s.kind == "leaver")
-    screen.heading(f"7. trueup why {story.who}")
-    for step, lines in why(site, story.who).steps.items():
-        for text in sorted(lines, key=lambda line: " fits: " not in line)[:4]:
-            screen.line(f"  {step}: {text}")
-    screen.heading("8. trueup audit: every change is in the trail, and the chain is whole")
+    leaver, astray = (next(s for s in world.company.stories if s.kind == kind) for kind in ("leaver", "wrong region"))
+    screen.heading(f"7. trueup why {leaver.who}")
+    _why(screen, site, leaver.who, ("found", "correlated", "rules", "desired", "observed"))
+    screen.heading(f"8. trueup why {astray.who} {ATTRIBUTE}: whose rows they saw was wrong, and was put right")
+    screen.line(f"  before: {astray.where}: {astray.text}")
+    _why(screen, site, astray.who, ("rules", "desired", "observed"), ATTRIBUTE)
+    account = next(user for user in world.company.looker_users if user.email == astray.who)
+    ours = next(e.profile[REGION] for e in world.everybody if e.profile["login"] == astray.who)
+    _expect(world.looker.value(account.id, ATTRIBUTE) == ours, "a wrong row filter was not put right")
+    screen.heading("9. trueup audit: every change is in the trail, and the chain is whole")
     for entry in reversed(trail.newest(site, kinds=["step attempted"], limit=3)):
         screen.line(f"  {entry.number}: {trail.sentence(entry)}")
     verdict = trail.verify(site)
     _expect(verdict.ok, f"the audit chain is broken: {verdict.what}")
     screen.line(f"  The chain is whole: {verdict.checked:,} entries.")
+
+
+def _why(screen: Screen, site: Site, who: str, steps: Collection[str], entitlement: str = "") -> None:
+    """The beginning of what is said in these steps, rules that fit first."""
+    told = why(site, who, entitlement).steps
+    for step in steps:
+        for text in sorted(told[step], key=lambda line: " fits: " not in line)[:4]:
+            screen.line(f"  {step}: {text}")
 
 
 def _expect(truth: bool, otherwise: str) -> None:
