@@ -64,8 +64,8 @@ def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str]]:
-    """Each thing once, by noun; and ids that rows speak of and no list has."""
+def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str], dict[str, int]]:
+    """Each thing once, by noun; ids that rows speak of and no list has; and how many are within groups in groups."""
     rows: dict[str, set[object]] = {}
     spoken_of: set[str] = set()
     for page in pages:
@@ -81,4 +81,17 @@ def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], li
             rows.setdefault("catalogue", set()).update((item.kind, item.id) for item in page.catalogue)
             spoken_of |= {id for id, _ in (*page.holdings, *page.traits)}
     known = rows.get("identities", set()) | rows.get("accounts", set())
-    return {noun: len(found) for noun, found in rows.items() if found}, sorted(spoken_of - known)
+    return {noun: len(found) for noun, found in rows.items() if found}, sorted(spoken_of - known), within(pages)
+
+
+def within(pages: Sequence[SourcePage | TargetPage]) -> dict[str, int]:
+    """Of each group that holds others how many different people are in it, on whatever way."""
+    read = [page for page in pages if isinstance(page, SourcePage)]
+    edges = {edge for page in read for edge in page.nestings}
+    found: dict[str, set[str]] = {}
+    for group in {group for group, _ in edges}:
+        below = {group}
+        while more := {child for parent, child in edges if parent in below} - below:
+            below |= more
+        found[group] = {person for page in read for one, person in page.memberships if one in below}
+    return {group: len(people) for group, people in found.items() if people}

@@ -340,6 +340,7 @@ def _finish(site: Site, name: str, claim: Claim) -> None:
             parts.done(session, claim.snapshot_id),
             mirror.staged_counts(session, claim.snapshot_id),
             mirror.strangers(session, claim.snapshot_id),
+            mirror.people_within(session, claim.snapshot_id),
         )
     piece = _connector(site, name).finish(whole)
     with site.begin() as session:
