@@ -74,7 +74,7 @@ GENERAL = replace(HELD, general=True, reason="rule r cannot be evaluated")
 
 
 def lacks(rest: str) -> Drift:
-    return drift(K.MISSING_ENTITLEMENT, C.DESERVED, after="EMEA", rules=("r",), detail=f"so far it has {rest}")
+    return drift(K.MISSING_ENTITLEMENT, C.DESERVED, after="EMEA", rules=("r",), detail=f"without it: {rest}")
 
 
 LACKS = lacks("nothing at all")

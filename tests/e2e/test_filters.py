@@ -90,7 +90,7 @@ def test_what_is_edited_by_hand_is_named_exactly_and_put_right(rig: Rig, site: S
         f"set attribute region = {mine[0]} for {names[0]} instead of {other}, because rule regions gives it",
         f"set attribute region = {mine[1]} for {names[1]} instead of ALL, because rule regions gives it",
         f"grant attribute region = {mine[2]} to {names[2]}, because rule regions gives it"
-        " (so far it has NONE by default)",
+        " (without it: NONE by default)",
     }
     made(site)
     assert changed(rig.world, before) == {}

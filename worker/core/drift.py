@@ -240,7 +240,7 @@ def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain
             yield _of(
                 DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement.bare,
                 after=entitlement.scope, rules=deserts.given[entitlement],
-                detail=f"so far it has {_without_its_own(entitlement, account, terrain)}",
+                detail=f"without it: {_without_its_own(entitlement, account, terrain)}",
             )  # fmt: skip
 
 
