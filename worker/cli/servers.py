@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from worker import broker, budget, logs, together, wiring
+from worker import budget, logs, together, wiring
 from worker.cli.options import DEFAULT_SETTINGS, SettingsOption
 from worker.errors import Misconfigured
 from worker.screen import Screen
@@ -36,6 +36,8 @@ def worker(
 
     SIGTERM finishes what is in hand; a second one stops at once.
     """
+    from worker import broker  # here and not above, since no other command waits for Celery
+
     queues = broker.LEAVER if leavers else broker.ORDINARY
     name = "leaver-worker" if leavers else "worker"
     _become_celery(
