@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# Where it is set, each of the many processes that tests start would compile everything anew, for two seconds.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test guards faults fleet check fmt lock bench secrets clean
 
 help: ## list these targets

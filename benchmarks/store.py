@@ -17,7 +17,7 @@ from worker import embedded
 from worker.core.audit import Event
 from worker.core.identity import Account, Entitlement, Identity, SourceGroup, Standing
 from worker.ports import SourcePage, TargetPage
-from worker.store import chain, migrate, mirror, people
+from worker.store import chain, joining, migrate, mirror, people
 from worker.store.session import Store
 
 PEOPLE, EACH, GROUPS, PAGE = 20_000, 10, 200, 200
@@ -42,6 +42,8 @@ def _mirror(store: Store) -> None:
     with store.begin() as session:
         people.ensure_people(session, "okta", _now())
     with store.begin() as session:
+        keys = ("employeeNumber", "email")
+        _timed("who may be one person", lambda: joining.candidates(session, ["okta"], "okta", keys))
         _timed("everybody with groups", lambda: sum(1 for _ in mirror.people(session, ["okta"])))
         _timed("every account with entitlements", lambda: sum(1 for _ in mirror.accounts(session, "looker")))
 
@@ -102,7 +104,8 @@ def _source_pages() -> Iterator[SourcePage]:
 
 def _somebody(number: int) -> Identity:
     mail = f"user{number}@acme.example"
-    profile = {"firstName": "Ana", "lastName": f"Ruiz {number}", "department": "Data", "title": "Engineer"}
+    profile = {"firstName": "Ana", "lastName": f"Ruiz {number}", "department": "Data", "title": "Engineer",
+               "employeeNumber": f"{number}"}  # fmt: skip
     return Identity("okta", f"u{number:06}", Standing.ACTIVE, "ACTIVE", mail, mail, profile)
 
 

@@ -27,6 +27,8 @@ pytest_plugins = ["pytester", "tests.contracts.plugin"]
 hypothesis.settings.register_profile("trueup", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("trueup")
 
+_ROOM = 4 << 30  # bytes, many times what the servers of a few workers write
+
 # Whoever starts us in the background may have told us, and so whatever we start, to ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -52,13 +54,22 @@ def dsn(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
+def _memory() -> str | None:
+    """A folder in memory for servers that end with the session; nothing where there is little of it, or where no
+    program may run, for a state folder may have to hold the server's."""
+    shared = "/dev/shm"
+    if not os.access(shared, os.W_OK) or os.statvfs(shared).f_flag & os.ST_NOEXEC:
+        return None
+    return shared if shutil.disk_usage(shared).free > _ROOM else None
+
+
 @pytest.fixture(scope="session")
 def new_state() -> Iterator[Callable[[], Path]]:
     """Makes state folders with short paths, for which pytest's own temporary folders are too deep and too private."""
     made: list[Path] = []
 
     def make() -> Path:
-        folder = Path(tempfile.mkdtemp(prefix="trueup-test-"))
+        folder = Path(tempfile.mkdtemp(prefix="trueup-test-", dir=_memory()))
         folder.chmod(0o711)
         made.append(folder)
         return folder

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from worker.errors import Moved
-from worker.ports import Part, Source, SourcePage, Target, TargetPage, Wanted, Whole
+from worker.ports import Asked, Part, Source, SourcePage, Target, TargetPage, Wanted, Whole
 
 ROUNDS = 3
 
@@ -19,12 +19,18 @@ def drained(source: Source, wanted: Wanted = Wanted()) -> list[SourcePage]:
     return [page for page in _again_if_moved(source, wanted) if isinstance(page, SourcePage)]
 
 
-def observed_pages(target: Target) -> list[TargetPage]:
-    """The same of a target."""
-    return [page for page in _again_if_moved(target, None) if isinstance(page, TargetPage)]
+def observed_pages(target: Target, asked: Asked = Asked()) -> list[TargetPage]:
+    """The same of a target, without accounts' own values of attributes, which are swept."""
+    return [page for page in _again_if_moved(target, asked or None) if isinstance(page, TargetPage)]
 
 
-def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePage | TargetPage]:
+def swept_pages(target: Target, accounts: Sequence[str], attributes: Sequence[str]) -> list[TargetPage]:
+    """Those values."""
+    read = (target.read(Part(part.kind, as_stored(part.args))) for part in target.sweep(accounts, attributes))
+    return [page for piece in read for page in piece.pages if isinstance(page, TargetPage)]
+
+
+def _again_if_moved(connector: Any, wanted: Wanted | Asked | None) -> Sequence[SourcePage | TargetPage]:
     for _ in range(ROUNDS - 1):
         try:
             return once(connector, wanted)
@@ -33,7 +39,9 @@ def _again_if_moved(connector: Any, wanted: Wanted | None) -> Sequence[SourcePag
     return once(connector, wanted)
 
 
-def once(connector: Any, wanted: Wanted | None = None, *, last_first: bool = False) -> list[SourcePage | TargetPage]:
+def once(
+    connector: Any, wanted: Wanted | Asked | None = None, *, last_first: bool = False
+) -> list[SourcePage | TargetPage]:
     """One round; every part and every fact passes through the database's form."""
     waiting = deque(connector.parts() if wanted is None else connector.parts(wanted))
     pages: list[SourcePage | TargetPage] = []
@@ -56,8 +64,8 @@ def as_stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
-def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str]]:
-    """Each thing once, by noun; and ids that rows speak of and no list has."""
+def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], list[str], dict[str, int]]:
+    """Each thing once, by noun; ids that rows speak of and no list has; and how many are within groups in groups."""
     rows: dict[str, set[object]] = {}
     spoken_of: set[str] = set()
     for page in pages:
@@ -73,4 +81,17 @@ def staged(pages: Sequence[SourcePage | TargetPage]) -> tuple[dict[str, int], li
             rows.setdefault("catalogue", set()).update((item.kind, item.id) for item in page.catalogue)
             spoken_of |= {id for id, _ in (*page.holdings, *page.traits)}
     known = rows.get("identities", set()) | rows.get("accounts", set())
-    return {noun: len(found) for noun, found in rows.items() if found}, sorted(spoken_of - known)
+    return {noun: len(found) for noun, found in rows.items() if found}, sorted(spoken_of - known), within(pages)
+
+
+def within(pages: Sequence[SourcePage | TargetPage]) -> dict[str, int]:
+    """Of each group that holds others how many different people are in it, on whatever way."""
+    read = [page for page in pages if isinstance(page, SourcePage)]
+    edges = {edge for page in read for edge in page.nestings}
+    found: dict[str, set[str]] = {}
+    for group in {group for group, _ in edges}:
+        below = {group}
+        while more := {child for parent, child in edges if parent in below} - below:
+            below |= more
+        found[group] = {person for page in read for one, person in page.memberships if one in below}
+    return {group: len(people) for group, people in found.items() if people}

@@ -182,7 +182,7 @@ def wrong_rooms(module: str, tree: ast.Module) -> Iterator[str]:
             continue
         there = room(whole)
         if there == here or (there == "shelf" and here in ("sources", "targets")):
-            if here in ("sources", "targets") and connector(whole) != connector(module):
+            if here in ("sources", "targets") and connector(whole) != connector(module) and not is_shared(whole):
                 yield f"imports {whole}, and connectors are strangers to each other"
         elif there not in MAY_IMPORT.get(here, "").split():
             yield f"is in {here} and imports {whole} of {there or 'no room'}"
@@ -190,6 +190,11 @@ def wrong_rooms(module: str, tree: ast.Module) -> Iterator[str]:
 
 def connector(module: str) -> str:
     return ".".join(module.split(".")[:3])
+
+
+def is_shared(module: str) -> bool:
+    """What connectors of one side share is called so that it is no connector itself."""
+    return connector(module).rpartition(".")[2].startswith("_")
 
 
 def wrong_packages(module: str, tree: ast.Module) -> Iterator[str]:
@@ -373,6 +378,9 @@ BAD: dict[str, tuple[Rule, str, str, str]] = {
     "one connector borrowing from another, in one word": (
         wrong_rooms, "worker.targets.looker", "from worker.targets import teamcity", "worker.targets",
     ),
+    "what connectors share knowing one of them": (
+        wrong_rooms, "worker.sources._pagination", "from worker.sources.okta import connect", "strangers",
+    ),
     "a connector reading the store": (
         wrong_rooms, "worker.targets.looker", "from worker.store import people", "imports worker.store",
     ),
@@ -431,6 +439,7 @@ GOOD = {
     "worker.cli": "import typer\nfrom worker import wiring\ndef main():\n    try: f()\n    except Exception: say()",
     "worker.rehearsal": "from worker.sandbox import world\nclass A:\n    @property\n    def handle(self): ...",
     "worker.sources.okta": "import httpx\ndef f(r: httpx.Response): ...",
+    "worker.sources.entra.graph": "from worker.sources._pagination import Trail",
     "worker.core.plan": "from datetime import date\ndef late(d: date, today: date): return d < today",
     "tasks.beat": "from celery import Celery\nfrom worker import broker, wiring",
 }

@@ -97,12 +97,13 @@ class Piece:
 @dataclass(frozen=True, slots=True)
 class Whole:
     """A read of which every part is done: each part with its facts, what was staged by noun (identities, groups,
-    memberships, nestings, accounts, holdings, catalogue), and ids of people or accounts that rows speak of and no list
-    has (sorted)."""
+    memberships, nestings, accounts, holdings, catalogue), ids of people or accounts that rows speak of and no list has
+    (sorted), and `within`: how many different people are in a group that holds others, or in those (0 where absent)."""
 
     parts: Sequence[tuple[Part, Mapping[str, Any]]]
     staged: Mapping[str, int]
     strangers: Sequence[str] = ()
+    within: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

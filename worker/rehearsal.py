@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from worker.flows.links import find_person
 from worker.flows.site import Site
 from worker.flows.why import why
 from worker.private import writing
+from worker.sandbox.regions import ATTRIBUTE, REGION
 from worker.sandbox.world import World, settings_yaml
 from worker.screen import Screen
 
@@ -36,7 +37,7 @@ _SCHEDULE = "schedule: {pull: 2s, observe: 2s, reconcile: 2s, tick: 1s}\n"
 
 def serve(screen: Screen, *, size: int, seed: int, port: int, folder: Path, sources: Sequence[str] = ("okta",)) -> None:
     """Serve the vendors until Ctrl-C; trueup.yaml and the secrets' values are written to `folder`."""
-    world, stop = World.of(size, seed, sources), _told_to_stop()
+    world, stop = World.of(size, seed, sources, filters=True), _told_to_stop()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with world.serve(port):
@@ -108,7 +109,7 @@ def demo(screen: Screen, size: int) -> None:
 @contextmanager
 def _stage(size: int) -> Iterator[tuple[World, Path]]:
     """The servers, a database of its own and a settings file, all gone afterwards."""
-    world = World.of(size)
+    world = World.of(size, filters=True)
     with tempfile.TemporaryDirectory(prefix="trueup-demo-") as folder, world.serve():
         path = Path(folder) / "trueup.yaml"
         path.write_text(world.settings_yaml("enforce") + _SCHEDULE, encoding="utf-8")
@@ -224,12 +225,16 @@ def _mass_edit(screen: Screen, site: Site, world: World) -> None:
 
 
 def _closing(screen: Screen, site: Site, world: World) -> None:
-    story = next(s for s in world.company.stories if s.kind == "leaver")
-    screen.heading(f"7. trueup why {story.who}")
-    for step, lines in why(site, story.who).steps.items():
-        for text in sorted(lines, key=lambda line: " fits: " not in line)[:4]:
-            screen.line(f"  {step}: {text}")
-    screen.heading("8. trueup audit: every change is in the trail, and the chain is whole")
+    leaver, astray = (next(s for s in world.company.stories if s.kind == kind) for kind in ("leaver", "wrong region"))
+    screen.heading(f"7. trueup why {leaver.who}")
+    _why(screen, site, leaver.who, ("found", "correlated", "rules", "desired", "observed"))
+    screen.heading(f"8. trueup why {astray.who} {ATTRIBUTE}: whose rows they saw was wrong, and was put right")
+    screen.line(f"  before: {astray.where}: {astray.text}")
+    _why(screen, site, astray.who, ("rules", "desired", "observed"), ATTRIBUTE)
+    account = next(user for user in world.company.looker_users if user.email == astray.who)
+    ours = next(e.profile[REGION] for e in world.everybody if e.profile["login"] == astray.who)
+    _expect(world.looker.value(account.id, ATTRIBUTE) == ours, "a wrong row filter was not put right")
+    screen.heading("9. trueup audit: every change is in the trail, and the chain is whole")
     for entry in reversed(trail.newest(site, kinds=["step attempted"], limit=3)):
         screen.line(f"  {entry.number}: {trail.sentence(entry)}")
     verdict = trail.verify(site)
@@ -246,7 +251,7 @@ def _leaver(screen: Screen, site: Site, world: World) -> None:
         for user in world.company.looker_users
         if user.kind == "standard" and user.email not in settled and user.email in builds
     )
-    screen.heading(f"9. trueup offboard {leaver.email} --reason 'left today' --wait")
+    screen.heading(f"10. trueup offboard {leaver.email} --reason 'left today' --wait")
     world.looker.add_session(leaver.id)
     world.looker.add_schedule(leaver.id, "Weekly sales", leaver.email)
     world.teamcity.set_field(builds[leaver.email], "password", secrets.token_hex(8))
@@ -263,6 +268,14 @@ def _leaver(screen: Screen, site: Site, world: World) -> None:
     for text, style in receipt.text(found):
         screen.line(f"  {text}", style)
     _expect(found.verified_at is not None, "nobody looked whether it is gone")
+
+
+def _why(screen: Screen, site: Site, who: str, steps: Collection[str], entitlement: str = "") -> None:
+    """The beginning of what is said in these steps, rules that fit first."""
+    told = why(site, who, entitlement).steps
+    for step in steps:
+        for text in sorted(told[step], key=lambda line: " fits: " not in line)[:4]:
+            screen.line(f"  {step}: {text}")
 
 
 def _expect(truth: bool, otherwise: str) -> None:

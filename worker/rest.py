@@ -144,7 +144,7 @@ class Rest:
         self._client = httpx.Client(
             timeout=timeout,
             follow_redirects=False,
-            verify=_trust(name, ca_file),
+            verify=_trust(name, self._origin[0], ca_file),
             # Without TLS a proxy that the environment names would be shown our credentials.
             trust_env=self._origin[0] == "https",
             headers={"User-Agent": "trueup", "Accept": "application/json"},
@@ -344,9 +344,11 @@ def _packed(
     return orjson.dumps(json), {"Content-Type": "application/json", **(headers or {})}
 
 
-def _trust(name: str, ca_file: str | None) -> ssl.SSLContext | bool:
+def _trust(name: str, scheme: str, ca_file: str | None) -> ssl.SSLContext | bool:
+    """Whom the connector trusts over TLS. Where there is none, that is nobody: to load the authorities of this world
+    takes longer than many calls."""
     if ca_file is None:
-        return True
+        return True if scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         return ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:

@@ -71,7 +71,13 @@ def drift(kind: DriftKind, cause: Cause, what: Entitlement | None = REGION, **mo
 
 HELD = Held("region", REGION, "the person has no office", ("r",))
 GENERAL = replace(HELD, general=True, reason="rule r cannot be evaluated")
-LACKS = drift(K.MISSING_ENTITLEMENT, C.DESERVED, after="EMEA", rules=("r",))
+
+
+def lacks(rest: str) -> Drift:
+    return drift(K.MISSING_ENTITLEMENT, C.DESERVED, after="EMEA", rules=("r",), detail=f"without it: {rest}")
+
+
+LACKS = lacks("nothing at all")
 WRONG = drift(K.WRONG_VALUE, C.DESERVED, before="AMER", after="EMEA", rules=("r",))
 NOTHING = "it then has nothing at all"
 
@@ -91,7 +97,9 @@ class Case:
 CASES: Mapping[str, Case] = {
     "has the value that they deserve": Case(),
     "has no value": Case((LACKS,), account()),
-    "has no value, but the default is the one": Case((LACKS,), account(), terrain=terrain(default="EMEA")),
+    "has no value, but the default is the one": Case(
+        (lacks("EMEA by default"),), account(), terrain=terrain(default="EMEA"),
+    ),
     "has another value": Case((WRONG,), account(AMER)),
     "has an empty value": Case((replace(WRONG, before=""),), account(REGION)),
     "has another value, and a source could not be read whole": Case(
@@ -104,7 +112,7 @@ CASES: Mapping[str, Case] = {
         primary=account(SALES), deserts=deserving(EMEA, SALES), terrain=terrain(*BY_GROUP, governed=(REGION, SALES)),
     ),
     "has the value through a group that they are to lose": Case(
-        (drift(K.EXCESS_ENTITLEMENT, C.UNDESERVED, SALES), LACKS),
+        (drift(K.EXCESS_ENTITLEMENT, C.UNDESERVED, SALES), lacks("EMEA by group Sales (rank 1)")),
         account(SALES), terrain=terrain(*BY_GROUP, governed=(REGION, SALES)),
     ),
     "has the value through a group that may be theirs": Case(
@@ -118,10 +126,12 @@ CASES: Mapping[str, Case] = {
         primary=account(SALES, OPS), terrain=terrain(*BY_GROUP),
     ),
     "has another value through a group of lower rank": Case(
-        (LACKS,), account(SALES, OPS), terrain=terrain(GroupValue(3, "sales", "EMEA"), GroupValue(2, "ops", "AMER")),
+        (lacks("AMER by group Ops (rank 2) over group Sales (rank 3: EMEA)"),),
+        account(SALES, OPS), terrain=terrain(GroupValue(3, "sales", "EMEA"), GroupValue(2, "ops", "AMER")),
     ),
     "has the value through a group, unless values reach into groups in groups": Case(
-        (LACKS,), account(SALES), terrain=terrain(*BY_GROUP, GroupValue(0, "sales", "AMER", inherited=True)),
+        (lacks("EMEA by group Sales (rank 1)"),),
+        account(SALES), terrain=terrain(*BY_GROUP, GroupValue(0, "sales", "AMER", inherited=True)),
     ),
     "has the value only if values reach into groups in groups": Case(
         (LACKS,), account(SALES), terrain=terrain(GroupValue(0, "sales", "EMEA", inherited=True)),
@@ -183,6 +193,14 @@ CASES: Mapping[str, Case] = {
             drift(K.EXCESS_ENTITLEMENT, C.DEPARTED, before="EMEA", detail=NOTHING),
         ),
         who=person(Standing.DEPARTED),
+    ),
+    "has departed, and loses the group as well that has a value": Case(
+        (
+            drift(K.LINGERING_ACCOUNT, C.DEPARTED, None),
+            drift(K.EXCESS_ENTITLEMENT, C.DEPARTED, before="EMEA", detail="it then has NONE by default"),
+            drift(K.EXCESS_ENTITLEMENT, C.DEPARTED, SALES),
+        ),
+        account(EMEA, SALES), terrain=terrain(*BY_GROUP, default="NONE"), who=person(Standing.DEPARTED),
     ),
     "is suspended": Case(
         (drift(K.SUSPENDED_PERSON, C.SUSPENDED, None),), account(AMER), who=person(Standing.SUSPENDED),

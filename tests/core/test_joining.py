@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
@@ -217,6 +217,24 @@ def test_who_is_joined_may_still_be_asked_about_with_a_third() -> None:
     found = judged(seen("okta:1", employeeNumber="7", email="a@x"), ANA_TOO, seen("hr:1", email="a@x"))
     assert found.joins == (Join("okta:1", "entra:1", NUMBER),)
     assert [d.person_ids for d in found.disputes] == [("okta:1", "hr:1")]
+
+
+@pytest.mark.parametrize("trust", [(), (EMAIL,)])
+@pytest.mark.parametrize("away", [gone, vanished])
+def test_who_is_hired_again_is_asked_about_whatever_joins_people(
+    trust: tuple[str, ...], away: Callable[[Sighting], Sighting]
+) -> None:
+    found = judged(away(ANA), seen("okta:2", employeeNumber="7"), trust=trust, propose=())
+    assert [(d.person_ids, d.reason) for d in found.disputes] == [
+        (("okta:1", "okta:2"), "one of those who have that employeeNumber has left or is gone")
+    ]
+
+
+@pytest.mark.parametrize("other", [seen("okta:2", employeeNumber="７"), seen("entra:2", employeeNumber="7")])
+def test_a_number_that_nobody_trusts_says_nothing_of_another_source_nor_one_that_only_looks_alike(
+    other: Sighting,
+) -> None:
+    assert judged(gone(ANA), other, trust=(), propose=()) == Joining()
 
 
 def test_a_value_that_half_the_company_has_says_nothing() -> None:

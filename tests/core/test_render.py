@@ -98,9 +98,9 @@ SENTENCES = {
         f"grant role Developer to {ANA} in looker, because rule developers gives it",
         f"{ANA} lacks role Developer in looker",
     ),
-    drift(K.MISSING_ENTITLEMENT, C.DESERVED, entitlement=REGION, after="EMEA", rules=ONE): (
-        f"grant attribute region = EMEA to {ANA} in looker, because rule developers gives it",
-        f"{ANA} lacks attribute region = EMEA in looker",
+    drift(K.MISSING_ENTITLEMENT, C.DESERVED, entitlement=REGION, after="EMEA", rules=ONE, detail="without it: NONE"): (
+        f"grant attribute region = EMEA to {ANA} in looker, because rule developers gives it (without it: NONE)",
+        f"{ANA} lacks attribute region = EMEA in looker (without it: NONE)",
     ),
     drift(K.WRONG_VALUE, C.DESERVED, entitlement=REGION, before="AMER", after="EMEA", rules=ONE): (
         f"set attribute region = EMEA for {ANA} in looker instead of AMER, because rule developers gives it",

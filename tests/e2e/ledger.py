@@ -22,6 +22,8 @@ _ON_THE_WIRE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "leave group": ("DELETE", r"/groups/\d+/users/(\d+)"),
         "create": ("POST", r"/users"),
         "give email": ("POST", r"/users/(\d+)/credentials_email"),
+        "set value": ("PATCH", r"/users/(\d+)/attribute_values/\d+"),
+        "clear value": ("DELETE", r"/users/(\d+)/attribute_values/\d+"),
     },
     "teamcity": {
         "mark": ("PUT", r"/users/id:(\d+)/properties/.+"),

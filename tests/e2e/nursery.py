@@ -6,6 +6,7 @@ Run as `python -m tests.e2e.nursery`; `Nursery` gives it its orders, a line of J
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -24,7 +25,10 @@ from tests.e2e.desk import Ended
 
 NEVER = 1_000_000
 # What a pass imports, some of it when it is needed; forked processes find it here.
-_IMPORTED = ("worker.cli", "worker.targets.looker.session", "worker.targets.teamcity", "looker_sdk", "httpcore", "h11")
+_IMPORTED = (
+    "worker.cli", "worker.sources.okta", "worker.sources.entra", "worker.targets.looker.session",
+    "worker.targets.teamcity", "looker_sdk", "httpcore", "h11",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def _live(order: Any) -> None:
 def _tend() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
+    gc.freeze()  # or each fork would look through all of it, and so copy it
     for line in sys.stdin:
         order = json.loads(line)
         (Path(order["folder"]) / "commits").unlink(missing_ok=True)

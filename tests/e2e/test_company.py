@@ -141,7 +141,8 @@ def held(world: World) -> dict[str, tuple[str, frozenset[str]]]:
     """Who can come in, and what everybody holds directly; the accounts that Trueup works with included."""
     found = {}
     for id, user in world.looker.state()["users"].items():
-        holds = frozenset({*user["roles"], *user["groups"]} - {"All Users"})
+        values = {f"{name} = {value}" for name, value in user["attributes"].items()}
+        holds = frozenset({*user["roles"], *user["groups"], *values} - {"All Users"})
         found[f"looker {id}"] = ("locked out" if user["is_disabled"] else "active", holds)
     for id, user in world.teamcity.state()["users"].items():
         holds = frozenset({*map(str, user["roles"]), *user["groups"]} - {"ALL_USERS_GROUP"})

@@ -27,7 +27,7 @@ Next = Callable[[], Employee]
 
 @pytest.fixture(scope="module")
 def rig(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    world = World.of(PEOPLE, sources=("entra",))
+    world = World.of(PEOPLE, sources=("entra",), filters=True)
     with settled(world, module_database, tmp_path_factory.mktemp("entra"), {}) as rig:
         yield rig
 

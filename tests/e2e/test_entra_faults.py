@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import orjson
 import pytest
 
 from tests.conftest import Database
@@ -13,10 +15,13 @@ from tests.e2e.breaking import HEALED, LOUD, PLACES, Routes, Scene, asked, plann
 from tests.e2e.test_faults import ROUTES as TARGETS
 from tests.flows.rig import Rig
 from worker import wiring
+from worker.core.identity import Standing
 from worker.flows import passes
 from worker.flows.passes import Outlook
 from worker.sandbox.entra import EntraSandbox
+from worker.sandbox.server import Exchange
 from worker.sandbox.world import World
+from worker.store import mirror
 
 pytestmark = pytest.mark.faults
 
@@ -169,10 +174,31 @@ def test_lists_that_begin_with_empty_pages_are_whole(scene: Scene, entra: EntraS
 
 
 def test_an_index_that_lags_behind_the_lists_is_no_loss(scene: Scene, entra: EntraSandbox) -> None:
-    entra.graph.unindexed.update(entra.directory.of_type("user")[::3])
+    behind = entra.directory.of_type("user")[::3]
+    entra.graph.unindexed.update(behind)
+    short: dict[str, int] = {}  # by what Graph was asked to count: how many people it left out
+
+    def compare(exchange: Exchange) -> None:
+        if exchange.path.endswith("/members/microsoft.graph.user"):
+            group = entra.directory.group(exchange.path.split("/")[3])
+            people = {id for id in entra.directory.members(group) if entra.directory.things[id].type == "user"}
+            short[group.name] = len(people) - orjson.loads(exchange.response_body)["@odata.count"]
+
+    entra.observers.append(compare)
     outlook = scene.pass_()
+    entra.observers.pop()
     entra.graph.unindexed.clear()
     assert_whole(scene, outlook)
+    assert max(short.values()) > 0
+    with scene.site.begin() as session:
+        current = mirror.current_snapshot(session, "entra")
+        assert current is not None
+        assert [group.problem for group in mirror.source_groups(session, "entra") if group.name in short] == [""] * len(
+            short
+        )
+    (check,) = (check for check in current.checks if check.name == "as many as Graph counts")
+    listed, counted = map(int, re.findall(r"\d+", check.detail))
+    assert (check.passed, listed - counted) == (True, len(behind))
 
 
 def test_a_tenant_that_throttles_is_waited_for(scene: Scene, entra: EntraSandbox) -> None:
@@ -216,9 +242,10 @@ def test_rows_that_are_missing_take_nothing_from_anybody(scene: Scene, what: str
     assert_nothing_new_is_taken(scene, outlook)
 
 
-BLURRED: Mapping[str, Callable[[EntraSandbox, str], None]] = {
-    "whether they are blocked": lambda entra, id: entra.set(id, accountEnabled=None),
-    "what they are called": lambda entra, id: entra.set(id, userPrincipalName=None),
+# The property that is empty, and what is then said of the person.
+BLURRED = {
+    "whether they are blocked": ("accountEnabled", "Graph says nothing of whether the account is enabled"),
+    "what they are called": ("userPrincipalName", "there is no user principal name"),
 }
 
 
@@ -226,12 +253,24 @@ BLURRED: Mapping[str, Callable[[EntraSandbox, str], None]] = {
 def test_people_of_whom_graph_does_not_say_lose_nothing(scene: Scene, entra: EntraSandbox, blur: str) -> None:
     people = {id: dict(entra.directory.things[id].properties) for id in entra.directory.of_type("user")}
     chief = entra.directory.user(scene.rig.world.everybody[0].profile["login"]).id
-    for id in [id for id, known in people.items() if known["accountEnabled"] and id != chief]:
-        BLURRED[blur](entra, id)
+    blurred = [id for id, known in people.items() if known["accountEnabled"] and id != chief]
+    empty, problem = BLURRED[blur]
+    for id in blurred:
+        entra.set(id, **{empty: None})
     outlook = scene.pass_()
     for id, known in people.items():
         entra.directory.things[id].properties.update(known)
-    assert_nothing_new_is_taken(scene, outlook)
+    assert outlook.failures == [], "the read is whole"
+    with scene.site.begin() as session:
+        found = {one.id: one for one in mirror.identities(session, "entra")}
+    assert {found[id].standing for id in blurred} == {Standing.HOLD}
+    assert [found[id].login for id in blurred if problem not in found[id].problem] == []
+    departed = {
+        target: frozenset(sentence for sentence in sentences if "because they have departed" in sentence)
+        for target, sentences in scene.truth.takes.items()
+    }
+    assert all(departed[target] < sentences for target, sentences in scene.truth.takes.items())
+    assert planned(outlook, taking=True) == departed, "who was blocked before loses all, and nobody else anything"
 
 
 def test_a_secret_that_is_over_takes_nothing_and_says_so(scene: Scene, entra: EntraSandbox) -> None:

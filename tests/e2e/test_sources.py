@@ -58,7 +58,7 @@ class At:
 
 @pytest.fixture(scope="module")
 def rig(module_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    world = World.of(50, sources=BOTH)
+    world = World.of(50, sources=BOTH, filters=True)
     with settled(world, module_database, tmp_path_factory.mktemp("both"), {}) as rig:
         yield rig
 
@@ -149,7 +149,7 @@ class Moving(World):
 
 def moving(people: int) -> Moving:
     """The two agree about who is there before anybody moves: whom Okta has suspended or not started yet is active."""
-    world = Moving(company(people))
+    world = Moving(company(people, filters=True))
     for employee in world.everybody:
         if employee.status not in ("ACTIVE", "DEPROVISIONED"):
             world.okta.set_status(employee.id, "ACTIVE")

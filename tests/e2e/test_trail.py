@@ -25,7 +25,7 @@ DOCS = Path(__file__).parents[2] / "docs" / "audit.md"
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    with World.of(40).serve() as served:
+    with World.of(40, filters=True).serve() as served:
         yield served
 
 
@@ -68,6 +68,7 @@ def test_every_mutation_is_in_the_trail_and_every_step_of_the_trail_in_the_log(w
     assert mismatches(logs(world), entries) == []
     taken = steps(entries)
     assert {step.target for step in taken} == {"looker", "teamcity"}
+    assert {"set value", "clear value"} <= {step.verb for step in taken}
     assert len({request for step in taken for request in step.requests}) == sum(map(len, logs(world).values())) > 15
 
 

@@ -376,6 +376,30 @@ def test_a_rehire_in_the_authority_itself_works_again_once_a_human_has_joined_th
     assert not merger.rig.looker_user(login(ana)).is_disabled
 
 
+def test_who_is_hired_again_at_the_only_source_gets_nothing_until_a_human_has_said_whether_it_is_them(
+    merger: Merger, ana: Employee
+) -> None:
+    rig = merger.rig
+    with rig.open("enforce", gates={"create": "auto", "enable": "auto"}) as site:
+        passes.sync(site)
+        rig.world.okta.directory.deactivate(ana.id)
+        passes.sync(site)
+        profile = {k: v for k, v in ana.profile.items() if k not in ("firstName", "lastName", "login", "email")}
+        groups = [g for g in ana.groups if g != "Everyone"]
+        directory = rig.world.okta.directory
+        again = directory.hire(
+            "Ana", "Again", login="a2@acme.example", email="a2@acme.example", groups=groups, **profile
+        )
+        outlook = passes.sync(site)
+        assert K.DISPUTED_PERSON in kinds(outlook, login(ana))
+        assert not rig.world.looker.instance.with_email("a2@acme.example")
+        split_by_hand(site, f"okta:{again}", f"okta:{ana.id}", note="a number that was given to somebody else")
+        outlook = passes.sync(site)
+        assert K.DISPUTED_PERSON not in kinds(outlook, login(ana))
+        assert rig.world.looker.instance.with_email("a2@acme.example")
+        assert rig.looker_user(login(ana)).is_disabled
+
+
 def test_nobody_gets_a_second_account_by_a_join(merger: Merger, ana: Employee, bo: Employee) -> None:
     """Bo stands in the other org with Ana's number, and both have a Looker account."""
     with merger.open() as site:

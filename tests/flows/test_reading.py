@@ -22,7 +22,7 @@ from sqlalchemy import text
 
 from tests.flows.rig import Rig
 from worker.errors import Missing, Moved, Paused, Refused, Unavailable
-from worker.flows import reading
+from worker.flows import passes, reading
 from worker.flows.reading import begin, close, read, work
 from worker.flows.site import Site
 from worker.ports import Part, Piece, Whole
@@ -199,13 +199,71 @@ def test_ctrl_c_ends_every_thread_of_a_read_before_its_next_call(rig: Rig, site:
     assert not site.stopped.is_set()  # it may be asked for something else
 
 
+class Interrupting:
+    """Ctrl-C meets the first thread of a pool that is started from now on: "running", or "not yet running", and then it
+    runs when `go` is called. The pool knows nothing of such a thread, and waits for it no more."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, moment: str) -> None:
+        self.met: list[threading.Thread] = []
+        self._start, self._moment = threading.Thread.start, moment
+        patch.setattr(threading.Thread, "start", self._meet())
+
+    def _meet(self) -> Callable[[threading.Thread], None]:
+        def start(thread: threading.Thread) -> None:
+            if self.met or not thread.name.startswith("ThreadPoolExecutor"):
+                self._start(thread)
+                return
+            self.met.append(thread)
+            if self._moment == "running":
+                self._start(thread)
+            raise KeyboardInterrupt
+
+        return start
+
+    def go(self) -> None:
+        if self._moment != "running":
+            self._start(self.met[0])
+        self.met[0].join(20)
+        assert not self.met[0].is_alive()
+
+
+@pytest.mark.parametrize("moment", ["not yet running", "running"])
+@pytest.mark.parametrize("whole", [False, True], ids=["a read", "a pass"])
+def test_ctrl_c_that_meets_a_thread_while_it_is_started_ends_it_before_its_next_call(
+    rig: Rig, site: Site, monkeypatch: pytest.MonkeyPatch, moment: str, whole: bool
+) -> None:
+    cleared = threading.Event()
+    clear, counts = site.stopped.clear, list[int]()
+
+    def clear_and_tell() -> None:
+        clear()
+        cleared.set()
+
+    def interrupted(connector: Any, part: Part) -> Piece:
+        counts.append(calls(rig, "okta"))
+        assert cleared.is_set() or site.stopped.wait(20)
+        cleared.wait(0.5)  # it never is, as long as somebody is at work
+        piece: Piece = connector.read(part)
+        return piece
+
+    monkeypatch.setattr(site.stopped, "clear", clear_and_tell)
+    slow = with_connector(site, "okta", read=interrupted)
+    interrupting = Interrupting(monkeypatch, moment)
+    with pytest.raises(KeyboardInterrupt):
+        _ = passes.plan(slow) if whole else read(slow, "okta")
+    after = calls(rig, "okta")
+    interrupting.go()
+    assert calls(rig, "okta") == after == (counts[0] if counts else after)
+    assert not site.stopped.is_set()
+
+
 # --- killed, late, twice ---------------------------------------------------------------------------------------------
 
 KILLED = """
 import datetime, os, signal, sys
 from pathlib import Path
 from worker import wiring
-from worker.flows import reading
+from worker.flows import passes, reading
 noon = datetime.datetime(2026, 11, 21, 12, tzinfo=datetime.UTC)
 with wiring.open_site(Path(sys.argv[1]), "test", print, lambda: noon) as site:
     snapshot = reading.begin(site, sys.argv[2])

@@ -108,7 +108,7 @@ DRIFT = (
     Mutant("what is not governed is not taken", _DRIFT, " or what not in terrain.governed:", ":",
            f"{_WHO}[active, holds what the policy never named]"),
     Mutant("what no API can revoke is no finding", _DRIFT,
-           "if item is None or not item.closed:  #", "if True:  #",
+           "if item and item.closed)", "if False)",
            f"{_WHO}[departed, holds what no API can revoke]"),
     Mutant("the case of a login is no difference", _DRIFT, "exact(deserts.login) != exact(account.login)",
            "deserts.login != account.login", f"{_WHO}[active, the login in other capitals]"),

@@ -182,4 +182,11 @@ MUTANTS = (
            "flows/test_jobs.py::test_no_plan_is_made_from_a_read_that_changes_have_outdated"),
     *filters.FLOWS,
     *joining.FLOWS,
+    Mutant("what was not begun before Ctrl-C never is", "flows/threads.py", "if self._dismissed:", "if False:",
+           "flows/test_reading.py::test_ctrl_c_that_meets_a_thread_while_it_is_started_ends_it_before_its_next_call"
+           "[a read-not yet running]"),
+    Mutant("a stop stands until nobody is at work", "flows/threads.py",
+           "            self._changed.wait_for(lambda: not self._at_work)\n", "",
+           "flows/test_reading.py::test_ctrl_c_that_meets_a_thread_while_it_is_started_ends_it_before_its_next_call"
+           "[a read-running]"),
 )  # fmt: skip

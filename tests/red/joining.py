@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.red.mutant import Mutant
 
 _JOINING, _STANDING, _PEOPLE, _CROWD = "core/joining.py", "core/standing.py", "store/people.py", "flows/crowd.py"
+_TRUSTED = "key in ((*trust, REHIRED_BY) if one.source == other.source else trust)"
 _ASKED = "core/test_joining.py::test_a_human_is_asked_when"
 _LAW = "core/test_joining.py::test"
 _WHEN = "core/test_standing.py::test_when"
@@ -31,10 +32,15 @@ CORE = (
            f"{_ASKED}[a human has said of two of them that they are not one]"),
     Mutant("a guest joins nobody by address", _JOINING, "if value and not (one.guest and key in ADDRESSES):",
            "if value:", f"{_LAW}_nor_does_a_trusted_address_join_a_guest"),
-    Mutant("an untrusted key joins nobody", _JOINING, "if key not in trust or not same:", "if not same:",
+    Mutant("an untrusted key joins nobody", _JOINING, f"trusted = same and {_TRUSTED}", "trusted = same",
            f"{_ASKED}[only an untrusted key is the same]"),
-    Mutant("a look-alike joins nobody", _JOINING, "if key not in trust or not same:", "if key not in trust:",
+    Mutant("a look-alike joins nobody", _JOINING, f"trusted = same and {_TRUSTED}", f"trusted = {_TRUSTED}",
            f"{_ASKED}[a trusted key only looks alike]"),
+    Mutant("who is hired again is asked about", _JOINING, "[*trust, *propose, REHIRED_BY]", "[*trust, *propose]",
+           f"{_LAW}_who_is_hired_again_is_asked_about_whatever_joins_people"),
+    Mutant("a number that nobody trusts says nothing of another source", _JOINING, _TRUSTED,
+           "key in (*trust, REHIRED_BY)",
+           f"{_LAW}_a_number_that_nobody_trusts_says_nothing_of_another_source_nor_one_that_only_looks_alike"),
     Mutant("one doubt is everybody's who hangs together", _JOINING, "if objection or root in doubted:",
            "if objection:", f"{_ASKED}[two people of a third source have it]"),
     Mutant("what half a company has is no key", _JOINING, "if max(map(len, of_source.values())) <= TOO_COMMON:",

@@ -1,5 +1,5 @@
-"""The guards of reading Entra ID: what must not pass for a departure, an empty group, or a whole list; and of nesting,
-which needs no database."""
+"""The guards of reading Entra ID: what must not pass for a departure, an empty group, or a whole list; of lists that
+come page by page, whoever has them; and of nesting, which needs no database."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ _PEOPLE, _GRAPH, _BATCH, _COUNTS, _GROUPS, _LOGIN, _SOURCE = (
     f"sources/entra/{module}.py" for module in ("people", "graph", "batch", "counts", "groups", "login", "source")
 )
 _TEST, _WHO = "sources/test_entra.py::test", "sources/test_entra_people.py::test_somebody_who_is"
+_PAGES, _OKTA = "sources/_pagination.py", "sources/test_okta.py::test"
 _NESTING, _NEST = "core/nesting.py", "core/test_nesting.py::test"
 _FAULT, _IN = "sources/test_entra_faults.py::test", "sources/test_entra_login.py::test"
 
@@ -40,8 +41,18 @@ MUTANTS = (
     Mutant("a next link stays below the version", _GRAPH, "        self._refuse_elsewhere(reply.call, following)\n", "",
            f"{_FAULT}_a_next_link_that_leads_elsewhere_is_not_followed"
            "[{url}/beta/users?$skiptoken=x-GET /v1.0/users]"),
-    Mutant("pages that go round are noticed", _GRAPH, "if mark in self.seen:", "if False:",
+    Mutant("pages that go round are noticed", _PAGES, "if mark in self.seen:", "if False:",
            f"{_FAULT}_pages_that_go_round_in_a_circle_are_an_error[GET /v1.0/users]"),
+    Mutant("a page that comes again is noticed, whatever its next link", _PAGES, "        if ids:\n",
+           "        if False:\n",
+           f"{_OKTA}_a_page_that_comes_again_is_seen_by_the_worker_who_gets_it"),
+    Mutant("a list without an end is given up", _PAGES, "if self.pages > LONGEST:", "if False:",
+           f"{_OKTA}_a_list_without_an_end_is_given_up"),
+    Mutant("a page of people who came before means that another is lost", _PAGES, "if doubles >= page:", "if False:",
+           f"{_OKTA}_a_page_full_of_people_who_came_before_is_read_again"),
+    Mutant("Graph's lists are looked through for people who came before", _SOURCE,
+           '        refuse_doubles(self.name, listed, whole.staged["identities"], PAGE)\n', "",
+           f"{_TEST}_a_page_full_of_people_who_came_before_is_read_again"),
     Mutant("a refused token is renewed", _GRAPH,
            "            self.login.renewed(carried)\n            reply = call()\n", "            pass\n",
            f"{_IN}_one_token_is_used_until_it_is_refused_and_then_another_one_once"),
@@ -80,6 +91,11 @@ MUTANTS = (
     Mutant("Graph's count of all below is asked", _COUNTS,
            "        against |= self._below(read, whole, {one.id for one, _ in lacking} & against.keys())\n", "",
            f"{_TEST}_a_nested_group_that_the_members_do_not_show_is_noticed_by_graphs_count_of_all_below"),
+    Mutant("who is in two groups hides nobody of a third", _COUNTS, "whole.within.get(one.id, 0) + more",
+           "sum(known[id].people for id in below[one.id] or ())",
+           f"{_TEST}_who_is_in_two_groups_hides_nobody_of_a_third_that_the_members_do_not_show"),
+    Mutant("whom a second look found is there", _COUNTS, "one.late, one.people = max(0, listed - one.people), ",
+           "one.people = ", f"{_TEST}_whom_a_second_look_found_counts_in_all_groups_above"),
     Mutant("each answer of a batch is judged by itself", _BATCH, "frozenset({424, 429, 500, 502, 503, 504})",
            "frozenset({424, 500, 502, 503, 504})",
            f"{_TEST}_of_a_batch_only_what_was_throttled_is_asked_again_and_after_the_time_it_said"),

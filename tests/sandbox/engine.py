@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from tests.reading import drained, observed_pages
+from tests.reading import drained, observed_pages, swept_pages
 from worker.core import nesting
 from worker.core.correlation import Correlation, Known, correlate
 from worker.core.drift import Deserts, DriftKind, Terrain, find_drift
-from worker.core.identity import Account, Catalogue, Identity, Person, SourceGroup, Standing, Trait
+from worker.core.identity import ATTRIBUTE, Account, Catalogue, Identity, Person, SourceGroup, Standing, Trait
 from worker.core.policy import attributes_asked, compile_policy, groups_asked
-from worker.ports import Target, Wanted
+from worker.ports import Asked, Target, Wanted
 from worker.settings import Loaded
 
 NOBODYS = {Trait.OURSELVES, Trait.SERVICE, Trait.SUPPORT, Trait.EMBED, Trait.GUEST}
@@ -43,12 +43,12 @@ class _Judgement:
 
     def findings(self, today: date) -> Iterator[Finding]:
         name = self.target.name
-        accounts, catalogue = observed(self.target)
+        accounts, catalogue = observed(self.target, Asked(_attributes_of(self.loaded, name)))
         protected = self.loaded.settings.protected
         bystanders = {
             a.id for a in accounts.values() if a.traits & NOBODYS or protected.covers_account(name, a)
         }  # fmt: skip
-        policy = compile_policy(self.loaded.rules, self.groups, {name: catalogue})
+        policy = compile_policy(self.loaded.rules, self.groups, {name: catalogue}, values=self.loaded.values)
         assert policy.suspended == ()
         found = self._correlated(accounts, catalogue)
         owned = {tie.person_id: accounts[tie.account_id] for tie in found.new_ties}
@@ -135,10 +135,22 @@ def _joined(found: Sequence[_Read]) -> dict[str, Person]:
     return people
 
 
-def observed(target: Any) -> tuple[dict[str, Account], Catalogue]:
+def _attributes_of(loaded: Loaded, target: str) -> frozenset[str]:
+    """Names of the attributes that rules give there."""
+    named = (one for rule in loaded.rules for one in rule.give if one.target == target)
+    return frozenset(one.reference.name for one in named if one.reference.kind == ATTRIBUTE)
+
+
+def observed(target: Any, asked: Asked = Asked()) -> tuple[dict[str, Account], Catalogue]:
     """A target's accounts by id, whole, and its catalogue."""
-    pages = observed_pages(target)
+    pages = observed_pages(target, asked)
     assert all(check.passed for page in pages for check in page.checks)
+    if asked:
+        attributes = [item.id for page in pages for item in page.catalogue if item.definition is not None]
+        pages += swept_pages(target, [a.id for page in pages for a in page.accounts], attributes)
+    known: dict[str, set[str]] = {}
+    for account_id, attribute_id in (one for page in pages for one in page.valued):
+        known.setdefault(account_id, set()).add(attribute_id)
     held: dict[str, set[Any]] = {}
     for account_id, entitlement in (holding for page in pages for holding in page.holdings):
         held.setdefault(account_id, set()).add(entitlement)
@@ -146,7 +158,12 @@ def observed(target: Any) -> tuple[dict[str, Account], Catalogue]:
     for account_id, trait in (shown for page in pages for shown in page.traits):
         traits.setdefault(account_id, set()).add(trait)
     accounts = {
-        a.id: replace(a, entitlements=frozenset(held.get(a.id, ())), traits=a.traits | traits.get(a.id, set()))
+        a.id: replace(
+            a,
+            entitlements=frozenset(held.get(a.id, ())),
+            traits=a.traits | traits.get(a.id, set()),
+            known=frozenset(known.get(a.id, ())),
+        )
         for page in pages
         for a in page.accounts
     }

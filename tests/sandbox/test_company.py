@@ -13,11 +13,13 @@ import yaml
 
 from tests.sandbox.holdings import deserved
 from worker.errors import Misconfigured
-from worker.sandbox import acme
+from worker.sandbox import acme, regions
 from worker.sandbox.company import Company
 from worker.sandbox.names import plain
 from worker.sandbox.seed import company
+from worker.sandbox.staff import FIRST_ID
 from worker.sandbox.trouble import HARMLESS, TROUBLES
+from worker.sandbox.world import settings_yaml
 
 ACCOUNT_ONLY = {"orphan", "service account", "support account", "embed user", "protected account", "guest"}
 
@@ -97,6 +99,9 @@ def test_most_people_are_in_order(size: int) -> None:
 def test_every_kind_of_trouble_is_there_from_two_hundred_people_on() -> None:
     kinds = {s.kind for s in company(200).stories}
     assert kinds == {t.kind for t in TROUBLES} | ACCOUNT_ONLY | {"administrator"}
+    with_filters = {s.kind for s in company(200, filters=True).stories}
+    assert with_filters - kinds == {t.kind for t in regions.TROUBLES}
+    assert kinds - with_filters == set()
 
 
 def test_no_person_has_two_stories(acme_2000: Company) -> None:
@@ -142,6 +147,32 @@ def test_a_broken_rule_is_there_only_when_it_is_asked_for() -> None:
 
     assert unknown(sound) == []
     assert unknown(broken) == ["Partners Abroad"]
+
+
+def test_a_company_with_filters_is_the_same_but_for_regions_and_their_trouble() -> None:
+    plain, filtered = company(400), company(400, filters=True)
+    assert plain.looker_attributes == ()
+    assert {u.attributes for u in plain.looker_users} == {()}
+    assert filtered.stories[: len(plain.stories)] == plain.stories
+    troubled = {s.who for s in filtered.stories if s.kind in {t.kind for t in regions.TROUBLES}}
+    assert len(troubled) == 4
+    accounts = {u.id: u for u in filtered.looker_users}
+    for person, before in zip(filtered.employees, plain.employees, strict=True):
+        account = accounts.get(str(FIRST_ID + int(person.profile["employeeNumber"]) - 10_000))
+        if account is not None and person.profile["login"] not in troubled:
+            assert dict(account.attributes) == {"region": person.profile["division"]}
+        if person.profile["login"] not in troubled and person.status == before.status:
+            assert person.groups == before.groups
+            assert person.profile == before.profile | {"division": person.profile["division"]}
+
+
+def test_regions_filter_rows_where_the_policy_says_so_and_nowhere_else() -> None:
+    for made in (company(12), company(12, filters=True)):
+        given = [g for rule in yaml.safe_load(made.policy)["rules"] for g in rule["give"] if "attributes" in str(g)]
+        assert given == [{"looker": {"attributes": {"region": "$profile.division"}}}] * len(made.looker_attributes)
+        urls = dict.fromkeys(("okta", "looker", "teamcity"), "http://127.0.0.1")
+        looker = yaml.safe_load(settings_yaml(urls, made.policy))["targets"]["looker"]
+        assert ("attributes" in looker) is bool(made.looker_attributes)
 
 
 LOOKALIKES = {
@@ -195,7 +226,7 @@ def test_must_see_and_protected_name_what_is_there_at_every_size() -> None:
 
 def test_the_page_on_the_sandbox_names_every_kind_and_a_person_who_is_there() -> None:
     page = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
-    made = company(200)
+    made = company(200, filters=True)
     shown = page.partition("## What is wrong at Acme")[2].partition("And these look odd")[0]
     assert [s.kind for s in made.stories if s.kind not in HARMLESS and s.kind not in shown] == []
     leaver = page.partition("/api/v1/users/")[2].partition("/")[0]

@@ -161,6 +161,18 @@ def test_somebody_on_both_lists_is_as_the_later_list_has_them(entra: EntraSandbo
     assert both[0][0] < both[1][0]
 
 
+def test_a_page_full_of_people_who_came_before_is_read_again(
+    entra: EntraSandbox, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.sources.entra.source.PAGE", 3)
+    again = [{"id": guid(n), "userPrincipalName": f"p{n}@acme.example"} for n in (1, 2, 3)]
+    path = "/v1.0/directory/deletedItems/microsoft.graph.user"
+    fault = entra.break_(f"GET {path}", "misshapen", text=orjson.dumps({"value": again}).decode())
+    with connected(entra, place) as source, pytest.raises(Moved, match="listed 3 people twice"):
+        once(source, Wanted())
+    assert fault.fired == 1
+
+
 def test_whoever_is_disabled_may_be_suspended_instead(entra: EntraSandbox, place: Path) -> None:
     with connected(entra, place, disabled="suspended") as source:
         assert pull(source).people[DISABLED].standing is Standing.SUSPENDED
@@ -413,12 +425,44 @@ def test_a_list_of_members_that_stays_too_short_is_a_problem_of_that_group(entra
 def test_a_nested_group_that_the_members_do_not_show_is_noticed_by_graphs_count_of_all_below(
     entra: EntraSandbox, place: Path
 ) -> None:
-    shown = {"value": [{"@odata.type": "#microsoft.graph.user", "id": guid(12)},
-                       {"@odata.type": "#microsoft.graph.group", "id": SALES}]}  # fmt: skip
-    entra.break_(f"GET /v1.0/groups/{STAFF}/members", "misshapen", text=orjson.dumps(shown).decode())
+    shown = listing(guid(12), groups=(SALES,))
+    fault = entra.break_(f"GET /v1.0/groups/{STAFF}/members", "misshapen", text=shown)
     with connected(entra, place) as source:
         reading = pull(source, "Staff")
+    assert fault.fired
     assert "in all groups in it together" in reading.groups[STAFF].problem
+
+
+def listing(*people: str, groups: tuple[str, ...] = ()) -> str:
+    """The members of a group, as Graph lists them."""
+    kinds = {"user": people, "group": groups}
+    return orjson.dumps(
+        {"value": [{"@odata.type": f"#microsoft.graph.{kind}", "id": id} for kind, ids in kinds.items() for id in ids]}
+    ).decode()
+
+
+def test_who_is_in_two_groups_hides_nobody_of_a_third_that_the_members_do_not_show(
+    entra: EntraSandbox, place: Path
+) -> None:
+    for number in (1, 2, 3):
+        entra.directory.add_member(BACKEND, guid(number))  # who are in Engineers as well
+    entra.directory.add_member(STAFF, SALES)
+    fault = entra.break_(f"GET /v1.0/groups/{STAFF}/members", "misshapen", text=listing(guid(12), groups=(ENGINEERS,)))
+    with connected(entra, place) as source:
+        reading = pull(source, "Staff")
+    assert fault.fired
+    assert reading.groups[STAFF].problem == ("Graph counts 13 people in it, and lists 11, in all groups in it together")
+    assert not reading.failed
+
+
+def test_whom_a_second_look_found_counts_in_all_groups_above(entra: EntraSandbox, place: Path) -> None:
+    lost = listing(*map(guid, range(1, 7)), groups=(BACKEND,))  # and one more, who is disabled
+    fault = entra.break_(f"GET /v1.0/groups/{ENGINEERS}/members", "misshapen", text=lost, times=1)
+    with connected(entra, place) as source:
+        reading = pull(source, "Staff")
+    assert fault.fired
+    assert DISABLED in reading.members(ENGINEERS)
+    assert [group.problem for group in reading.groups.values() if group.id in (STAFF, ENGINEERS, BACKEND)] == [""] * 3
 
 
 def test_a_role_whose_group_lists_too_few_has_a_problem(entra: EntraSandbox, place: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_page_that_comes_again_is_seen_by_the_worker_who_gets_it(okta: OktaSan
 
 @pytest.mark.usefixtures("short_legs")
 def test_a_list_without_an_end_is_given_up(source: OktaSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.sources.okta.org.LONGEST", 3)
+    monkeypatch.setattr("worker.sources._pagination.LONGEST", 3)
     with pytest.raises(Misshapen, match="the list does not end after 3 pages"):
         pull(source)
 

@@ -181,6 +181,14 @@ def test_groups_in_groups_are_kept_and_counted_with_the_people_whom_they_bring(s
         assert mirror.nestings(session, "entra") == []
 
 
+def test_who_is_in_two_groups_of_a_group_is_in_it_once(store: Store) -> None:
+    of_people = (("engineers", "u1"), ("backend", "u1"), ("backend", "u2"), ("sales", "u2"), ("sales", "u3"))
+    pages = [SourcePage(groups=tuple(NESTED.values()), memberships=of_people, nestings=edges) for edges in (EDGES, ())]
+    read = staged(store, *pages, SourcePage(nestings=(("empty", "hollow"),)))
+    with store.begin() as session:
+        assert mirror.people_within(session, read) == {"staff": 3, "engineers": 2, "backend": 2}
+
+
 def test_a_nesting_that_is_over_is_closed_and_counts_no_more(store: Store, rows: Rows) -> None:
     pulled(store, SourcePage(groups=tuple(NESTED.values()), nestings=EDGES))
     assert pulled(store, SourcePage(groups=tuple(NESTED.values()), nestings=EDGES[1:]), at=NOW + HOUR) == Merged(1, 0)

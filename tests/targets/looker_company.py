@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from worker.core.identity import Account, Entitlement, Trait
+from worker.core.identity import ATTRIBUTE, Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.ports import Line, Made, Step, TargetPage, Task
 from worker.references import SecretReference
@@ -121,15 +121,15 @@ def target(sandbox: LookerSandbox) -> Iterator[Looker]:
         yield connector
 
 
-def expected(sandbox: LookerSandbox) -> dict[str, Account]:
-    """What the sandbox itself knows, as accounts."""
-    return {user.id: _expected(sandbox, user) for user in sandbox.instance.users.values()}
+def expected(sandbox: LookerSandbox, *attributes: str) -> dict[str, Account]:
+    """What the sandbox itself knows, as accounts with their own values of attributes, by their ids."""
+    return {user.id: _expected(sandbox, user, attributes) for user in sandbox.instance.users.values()}
 
 
 KINDS = {"service": Trait.SERVICE, "support": Trait.SUPPORT, "embed": Trait.EMBED}
 
 
-def _expected(sandbox: LookerSandbox, user: User) -> Account:
+def _expected(sandbox: LookerSandbox, user: User, attributes: Sequence[str]) -> Account:
     world = sandbox.instance
     traits = {KINDS[user.kind]} if user.kind in KINDS else set()
     traits |= {Trait.ADMINISTRATOR} if world.is_admin(user) else set()
@@ -137,8 +137,10 @@ def _expected(sandbox: LookerSandbox, user: User) -> Account:
     mail = user.email or ""
     names = {"first_name": user.first_name, "last_name": user.last_name}
     groups = {group(id) for id in user.groups if not world.groups[id].include_by_default}
-    held = frozenset({*(role(id) for id in user.roles), *groups})
-    return Account(user.id, mail, mail, not user.is_disabled, names, held, frozenset(traits))
+    values = {Entitlement(ATTRIBUTE, id, user.values[id]) for id in attributes if id in user.values}
+    held = frozenset({*(role(id) for id in user.roles), *groups, *values})
+    known = frozenset(attributes)
+    return Account(user.id, mail, mail, not user.is_disabled, names, held, frozenset(traits), known=known)
 
 
 def role(id: str) -> Entitlement:

@@ -15,14 +15,15 @@ from typing import ClassVar
 
 import pytest
 
-from tests.reading import observed_pages
-from worker.core.identity import Account, CatalogueItem, Entitlement, Trait
+from tests.reading import observed_pages, swept_pages
+from worker.core.identity import ATTRIBUTE, Account, CatalogueItem, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Denied, Paused, Refused, Rejected, TrueupError, Unknown
-from worker.ports import Line, Made, Outcome, Step, Target, Task
+from worker.ports import Asked, Line, Made, Outcome, Step, Target, Task
 from worker.sandbox.server import Fault, SandboxServer
 
 OPERATIONS = ("disable", "enable", "update", "rename", "revoke", "create", "grant")
+REPLACE = "replace"  # offered by targets that have attributes
 
 
 @dataclass
@@ -32,7 +33,8 @@ class Rig:
     `accounts` reads the sandbox's own state, as accounts with their direct entitlements; `remove` deletes an account by
     hand. `held` and `free` are entitlements that `somebody` has, and could be given. `unseen` are verbs whose effect
     the vendor does not show. `plant` gives `somebody` one of everything that a deep look finds. `mutating` is a fault's
-    glob for calls that change something.
+    glob for calls that change something. `asked` are the attributes that an observation brings; `other` is another
+    value of one of which `somebody` holds a value.
     """
 
     sandbox: SandboxServer
@@ -50,6 +52,8 @@ class Rig:
     plant: Callable[[], None] = lambda: None
     unseen: frozenset[str] = frozenset()
     mutating: str = "[PD]*"
+    asked: Asked = field(default_factory=Asked)
+    other: Entitlement | None = None
     opened: list[Target] = field(default_factory=list)
 
     def target(self, line: Line = Line()) -> Target:
@@ -64,13 +68,18 @@ class Rig:
             target.close()
 
 
-def observed(target: Target) -> tuple[dict[str, Account], dict[tuple[str, str], CatalogueItem]]:
+def observed(target: Target, asked: Asked = Asked()) -> tuple[dict[str, Account], dict[tuple[str, str], CatalogueItem]]:
     """Accounts by id, with their entitlements joined as the store joins them; and the catalogue."""
     accounts: dict[str, Account] = {}
     holdings: dict[str, set[Entitlement]] = {}
     traits: dict[str, set[Trait]] = {}
+    valued: dict[str, set[str]] = {}
     catalogue: dict[tuple[str, str], CatalogueItem] = {}
-    for page in observed_pages(target):
+    pages = observed_pages(target, asked)
+    if asked:
+        shown = [i.id for page in pages for i in page.catalogue if i.definition and i.definition.readable]
+        pages += swept_pages(target, [account.id for page in pages for account in page.accounts], shown)
+    for page in pages:
         for account in page.accounts:
             seen = accounts.get(account.id)
             accounts[account.id] = replace(account, traits=account.traits | seen.traits) if seen else account
@@ -78,20 +87,28 @@ def observed(target: Target) -> tuple[dict[str, Account], dict[tuple[str, str], 
             holdings.setdefault(id, set()).add(held)
         for id, trait in page.traits:
             traits.setdefault(id, set()).add(trait)
+        for id, attribute in page.valued:
+            valued.setdefault(id, set()).add(attribute)
         catalogue |= {(item.kind, item.id): item for item in page.catalogue}
         assert all(check.passed for check in page.checks)
     joined = {
-        id: replace(a, entitlements=frozenset(holdings.pop(id, ())), traits=a.traits | traits.pop(id, set()))
+        id: replace(
+            a,
+            entitlements=frozenset(holdings.pop(id, ())),
+            traits=a.traits | traits.pop(id, set()),
+            known=frozenset(valued.pop(id, ())),
+        )
         for id, a in accounts.items()
     }
     assert not holdings, "a holding of an account that was not listed"
     assert not traits, "a trait of an account that was not listed"
+    assert not valued, "a value of an account that was not listed"
     return joined, catalogue
 
 
-def read_all(target: Target) -> None:
+def read_all(target: Target, asked: Asked) -> None:
     target.instance()
-    observed(target)
+    observed(target, asked)
 
 
 def prepare(rig: Rig, target: Target, operation: str) -> tuple[Account, list[Task]]:
@@ -116,6 +133,8 @@ def prepare(rig: Rig, target: Target, operation: str) -> tuple[Account, list[Tas
             return rig.newcomer, [Task("t1", Operation.CREATE)]
         case "grant":
             return account, [Task(f"t{n}", Operation.GRANT, free) for n, free in enumerate(rig.free)]
+        case "replace":
+            return account, [Task("t1", Operation.REPLACE, rig.other)]
     raise AssertionError(operation)
 
 
@@ -138,7 +157,14 @@ def wanted(rig: Rig, account: Account, operation: str) -> Callable[[Account], bo
             )
         case "grant":
             return lambda now: now.entitlements == account.entitlements | set(rig.free)
+        case "replace":
+            return lambda now: now.entitlements == _replaced(account, rig.other)
     raise AssertionError(operation)
+
+
+def _replaced(account: Account, value: Entitlement | None) -> set[Entitlement]:
+    assert value is not None
+    return {e for e in account.entitlements if e.bare != value.bare} | {value}
 
 
 def make(rig: Rig, target: Target, steps: Sequence[Step]) -> list[Made]:
@@ -184,37 +210,37 @@ class TargetContract:
     # --- reading ---
 
     def test_what_is_observed_is_what_the_server_holds(self, rig: Rig) -> None:
-        accounts, _ = observed(rig.target())
+        accounts, _ = observed(rig.target(), rig.asked)
         assert accounts == rig.accounts()
 
     def test_everything_held_is_in_the_catalogue(self, rig: Rig) -> None:
-        accounts, catalogue = observed(rig.target())
+        accounts, catalogue = observed(rig.target(), rig.asked)
         held = {e for account in accounts.values() for e in account.entitlements}
         assert held
         assert {(e.kind, e.id) for e in held} <= catalogue.keys()
-        assert {("scope", e.scope) for e in held if e.scope} <= catalogue.keys()
+        assert {("scope", e.scope) for e in held if e.scope and e.kind != ATTRIBUTE} <= catalogue.keys()
 
     def test_one_account_reads_as_it_does_among_all(self, rig: Rig) -> None:
         target = rig.target()
-        accounts, _ = observed(target)
+        accounts, _ = observed(target, rig.asked)
         assert {id: target.account(id) for id in accounts} == accounts
 
     def test_an_account_that_is_gone_is_none(self, rig: Rig) -> None:
         target = rig.target()
         rig.remove(rig.somebody)
         assert target.account(rig.somebody) is None
-        assert rig.somebody not in observed(target)[0]
+        assert rig.somebody not in observed(target, rig.asked)[0]
 
     def test_our_own_account_is_known(self, rig: Rig) -> None:
         target = rig.target()
-        accounts, _ = observed(target)
+        accounts, _ = observed(target, rig.asked)
         ours = [id for id, account in accounts.items() if Trait.OURSELVES in account.traits]
         assert ours == [rig.own] == [target.instance().own_account]
         assert target.instance().id
 
     def test_reading_changes_nothing(self, rig: Rig) -> None:
         target = rig.target()
-        observed(target)
+        observed(target, rig.asked)
         list(target.probe())
         target.account(rig.somebody)
         assert rig.sandbox.log == []
@@ -233,7 +259,7 @@ class TargetContract:
     )
     def test_no_read_that_fails_passes_for_an_empty_one(self, rig: Rig, fault: dict[str, object]) -> None:
         rig.sandbox.reads.clear()
-        observed(rig.target())
+        observed(rig.target(), rig.asked)
         paths = [path for path, count in rig.sandbox.reads.items() if count]
         assert paths
         for path in paths:
@@ -241,7 +267,7 @@ class TargetContract:
             rig.opened.append(target)
             broken = rig.sandbox.break_(f"GET {path}", **fault)  # type: ignore[arg-type]
             with pytest.raises(TrueupError):
-                read_all(target)
+                read_all(target, rig.asked)
             assert broken.fired, path
             rig.sandbox.faults.clear()
 
@@ -261,7 +287,7 @@ class TargetContract:
             with pytest.raises(Paused):
                 target.apply(step)
         with pytest.raises(Paused):
-            observed(target)
+            observed(target, rig.asked)
         assert rig.sandbox.log == []
         assert rig.sandbox.reads.total() == reads
 
@@ -413,7 +439,7 @@ class TargetContract:
                 path, "status", status=status, text=f"bad token {rig.secret}", headers={"Retry-After": "0"}
             )
             with pytest.raises(TrueupError) as error:
-                observed(target)
+                observed(target, rig.asked)
             assert fault.fired
             assert rig.secret not in str(error.value)
             rig.sandbox.faults.clear()
@@ -424,7 +450,7 @@ class TargetContract:
         step = target.steps(account, tasks)[0]
         fault = rig.sandbox.break_("* *", "status", status=401, text="who are you?")
         with pytest.raises(Denied):
-            observed(target)
+            observed(target, rig.asked)
         with pytest.raises(Denied):
             target.apply(step)
         assert fault.fired

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.targets.attribute_contract import AttributeContract, ValueRig
 from tests.targets.looker_company import ANN, BOB, expected, group, impatient, newcomer, role, sandbox, stage
 from tests.targets.target_contract import OPERATIONS, Rig, TargetContract
+from worker.core.identity import ATTRIBUTE, Entitlement
+from worker.ports import Asked
 from worker.sandbox.looker import LookerSandbox
 
 __all__ = ["sandbox", "stage"]  # fixtures
@@ -41,6 +44,45 @@ class TestLooker(TargetContract):
             accounts=lambda: expected(sandbox),
             remove=sandbox.delete_user,
             plant=lambda: plant(sandbox),
+        )
+        yield rig
+        rig.close()
+
+
+REGION, LEVEL = "30", "31"
+DECLARED = {
+    "region": {"allow": ["EMEA", "AMER"], "when_missing": "hold"},
+    "level": {"pattern": "[0-9]+", "when_missing": "hold"},
+}
+
+
+def value(attribute: str, text: str) -> Entitlement:
+    return Entitlement(ATTRIBUTE, attribute, text)
+
+
+class TestLookerWithFilters(AttributeContract):
+    """Ann has a level and no region of her own; her group gives her one."""
+
+    @pytest.fixture
+    def rig(self, sandbox: LookerSandbox) -> Iterator[ValueRig]:
+        sandbox.set_value(ANN, "level", "3")
+        names = {REGION: "region", LEVEL: "level"}
+        rig = ValueRig(
+            sandbox=sandbox,
+            connect=lambda line: impatient(sandbox, line, attributes=DECLARED),
+            secret="looker-secret",
+            somebody=ANN,
+            own=sandbox.own_account,
+            held=[role("3"), group("11"), value(LEVEL, "3")],
+            free=[role("4"), group("12"), value(REGION, "EMEA")],
+            profile={"first_name": "Anna"},
+            new_login="anna@acme.example",
+            newcomer=newcomer(role("3"), group("11"), value(REGION, "EMEA"), value(LEVEL, "7")),
+            accounts=lambda: expected(sandbox, REGION, LEVEL),
+            remove=sandbox.delete_user,
+            asked=Asked(frozenset(DECLARED)),
+            other=value(LEVEL, "7"),
+            by_hand=lambda one: sandbox.set_value(ANN, names[one.id], one.scope),
         )
         yield rig
         rig.close()

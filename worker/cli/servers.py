@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from worker import broker, budget, logs, together, wiring
+from worker import budget, logs, together, wiring
 from worker.cli.options import DEFAULT_SETTINGS, SettingsOption
 from worker.errors import Misconfigured
 from worker.flows.site import Nudge
@@ -37,6 +37,8 @@ def worker(
 
     SIGTERM finishes what is in hand; a second one stops at once.
     """
+    from worker import broker  # here and not above, since no other command waits for Celery
+
     queues = broker.LEAVER if leavers else broker.ORDINARY
     name = "leaver-worker" if leavers else "worker"
     _become_celery(
@@ -122,7 +124,11 @@ def api(
 def _sender(loaded: Loaded) -> Callable[[Nudge], None]:
     """To the workers, where something may be told and there is a Redis; else the next tick finds it."""
     url = wiring.known_redis() if loaded.settings.api.tokens or loaded.settings.hooks else None
-    return broker.Broker(broker.celery(url)).send if url else lambda _: None
+    if not url:
+        return lambda _: None
+    from worker import broker  # as above
+
+    return broker.Broker(broker.celery(url)).send
 
 
 def _redis_probe() -> Callable[[], None] | None:

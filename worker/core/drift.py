@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from worker.core.attributes import fallback, through_group, told, values_in
@@ -187,10 +187,11 @@ def _departed(person: Person, account: Account, terrain: Terrain) -> Iterator[Dr
         back = person.id in terrain.watched
         kind = DriftKind.RETURNED_LEAVER if back else DriftKind.LINGERING_ACCOUNT
         yield _of(kind, Cause.DEPARTED, person, account, terrain)
-    for entitlement in sorted(account.entitlements):
-        item = terrain.catalogue.item(entitlement.kind, entitlement.id)
-        if item is None or not item.closed:  # what cannot be revoked (All Users) is no finding for ever
-            yield _too_much(DriftKind.EXCESS_ENTITLEMENT, Cause.DEPARTED, person, account, terrain, entitlement)
+    items = {e: terrain.catalogue.item(e.kind, e.id) for e in account.entitlements}
+    stays = frozenset(e for e, item in items.items() if item and item.closed)
+    left = replace(account, entitlements=stays)
+    for entitlement in sorted(account.entitlements - stays):  # what stays (All Users) is no finding for ever
+        yield _too_much(DriftKind.EXCESS_ENTITLEMENT, Cause.DEPARTED, person, account, terrain, entitlement, left=left)
 
 
 def _held(person: Person, accounts: Collection[Account], terrain: Terrain) -> Iterator[Drift]:
@@ -234,10 +235,16 @@ def _active(person: Person, account: Account, deserts: Deserts, terrain: Terrain
         yield from _wrong_values(person, account, deserts, terrain)
     yield from _held_values(person, account, deserts, terrain)
     for entitlement in sorted(set(deserts.given) - account.entitlements):
-        if entitlement.kind != ATTRIBUTE or _lacks_value(entitlement, account, deserts, terrain):
+        if entitlement.kind != ATTRIBUTE:
+            yield _of(
+                DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement,
+                rules=deserts.given[entitlement],
+            )  # fmt: skip
+        elif _lacks_value(entitlement, account, deserts, terrain):
             yield _of(
                 DriftKind.MISSING_ENTITLEMENT, Cause.DESERVED, person, account, terrain, entitlement.bare,
-                after=entitlement.scope if entitlement.kind == ATTRIBUTE else "", rules=deserts.given[entitlement],
+                after=entitlement.scope, rules=deserts.given[entitlement],
+                detail=f"without it: {_without_its_own(entitlement, account, terrain)}",
             )  # fmt: skip
 
 
@@ -312,16 +319,22 @@ def _too_much(
     terrain: Terrain,
     entitlement: Entitlement,
     rules: tuple[str, ...] = (),
+    *,
+    left: Account | None = None,
 ) -> Drift:
-    """Of a value, with what the account has once it is gone."""
+    """Of a value, with what the account has once it is gone, and perhaps not only that; it is then as `left`."""
     if entitlement.kind != ATTRIBUTE:
         return _of(kind, cause, person, account, terrain, entitlement, rules=rules)
-    item = terrain.catalogue.item(ATTRIBUTE, entitlement.id)
-    rest = told(fallback(account, item.definition if item else None), terrain.catalogue)
+    rest = _without_its_own(entitlement, left or account, terrain)
     return _of(
         kind, cause, person, account, terrain, entitlement.bare,
         before=entitlement.scope, rules=rules, detail=f"it then has {rest}",
     )  # fmt: skip
+
+
+def _without_its_own(value: Entitlement, account: Account, terrain: Terrain) -> str:
+    item = terrain.catalogue.item(ATTRIBUTE, value.id)
+    return told(fallback(account, item.definition if item else None), terrain.catalogue)
 
 
 def _of(

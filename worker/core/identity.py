@@ -98,6 +98,14 @@ class Person:
                 return value
         return None
 
+    def attributes(self, names: Sequence[str]) -> tuple[str | tuple[str, ...] | None, ...]:
+        """Several at once, which is asked for everybody."""
+        known = self.speaking
+        if len(known) == 1:
+            get = known[0].attributes.get
+            return tuple([get(name) or None for name in names])
+        return tuple([self.attribute(name) for name in names])
+
     def giver(self, name: str) -> Identity | None:
         """The identity that an attribute comes from."""
         return next((identity for identity in self.speaking if identity.attributes.get(name)), None)

@@ -16,6 +16,9 @@ TOO_COMMON = 10
 ADDRESSES = frozenset({"login", "email"})
 """What a guest brings from elsewhere, and so says nothing about whom of ours they are."""
 
+REHIRED_BY = "employeeNumber"
+"""By what somebody who was hired again is recognised at one and the same source, whatever joins people of several."""
+
 BY_HAND = "by hand"  # in the place of a key, where a human has said it
 
 Ref = tuple[str, str]
@@ -180,7 +183,7 @@ class _View:
         doubts: list[_Pair] = []
         matches: list[_Pair] = []
         hints: list[_Pair] = []
-        for key in dict.fromkeys([*trust, *propose]):
+        for key in dict.fromkeys([*trust, *propose, REHIRED_BY]):
             for cluster in self._clusters(key):
                 counts = _people_by_value(cluster, key)
                 for one, other in combinations(cluster, 2):
@@ -188,12 +191,15 @@ class _View:
                         continue
                     pair = _Pair(one, other, key)
                     same = exact(one.keys[key]) == exact(other.keys[key])
-                    if key not in trust or not same:
-                        hints += [pair.because(_hint(key, same))] if one.source != other.source else []
-                    elif reason := self._doubt(pair, counts):
+                    trusted = same and key in ((*trust, REHIRED_BY) if one.source == other.source else trust)
+                    if trusted and (reason := self._doubt(pair, counts)):
                         doubts.append(pair.because(reason))
-                    elif one.source != other.source:
+                    elif one.source == other.source or key not in (*trust, *propose):
+                        continue
+                    elif trusted:
                         matches.append(pair)
+                    else:
+                        hints.append(pair.because(_hint(key, same)))
         return doubts, matches, hints
 
     def _clusters(self, key: str) -> Iterator[list[Sighting]]:

@@ -37,7 +37,6 @@ from worker.core.conditions import (
 from worker.core.identity import ATTRIBUTE, Catalogue, Entitlement, Person, Reference, SourceGroup
 from worker.core.meaning import Meaning, meaning_of
 from worker.core.values import Award, Held, Kinds, Settlement, ValueRule, profile_name
-from worker.core.values import Verdict as Settled
 
 __all__ = [
     "AllOf",
@@ -160,24 +159,16 @@ class _Sum:
 
     def __init__(self, plain: Deserved, values: Settlement | None) -> None:
         self._plain, self._values = plain, values
-        self._by_values: dict[object, Deserved] = {}
 
     def of(self, person: Person) -> Deserved:
+        """Of values nothing is kept: there are nearly as many combinations as people, and to keep them costs more."""
         if self._values is None:
             return self._plain
-        asked = tuple([person.attribute(name) for name in self._values.asked])
-        found = self._by_values.get(asked)
-        if found is None:
-            if len(self._by_values) > SHAPES_KEPT:
-                self._by_values.clear()
-            found = self._by_values[asked] = self._with(self._values.of(asked, person))
-        return found
-
-    def _with(self, verdict: Settled) -> Deserved:
-        one, given = self._plain, dict(self._plain.given)
+        one, verdict = self._plain, self._values.of(person)
+        given = {**one.given}
         for target, values in verdict.given.items():
-            given[target] = {**given.get(target, {}), **values}
-        return Deserved(MappingProxyType(given), one.frozen, one.expired, one.matched, one.unsure, verdict.held)
+            given[target] = {**given[target], **values} if target in given else values
+        return Deserved(given, one.frozen, one.expired, one.matched, one.unsure, verdict.held)
 
 
 class CompiledPolicy:
@@ -227,7 +218,7 @@ class CompiledPolicy:
         if today != self._day or len(self._by_shape) > SHAPES_KEPT:
             self._by_shape, self._by_verdicts, self._day = {}, {}, today
         groups = person.groups & self._groups
-        shape = (groups, *map(person.attribute, self._attributes))
+        shape = (groups, person.attributes(self._attributes))
         found = self._by_shape.get(shape)
         if found is None:
             found = self._by_shape[shape] = self._work_out(self._facts(person, groups), today)

@@ -64,7 +64,7 @@ _FINDINGS: Mapping[DriftKind, str] = {
     DriftKind.STALE_PROFILE: "{field} of {who} in {target} is {before}, not {after}",
     DriftKind.EXCESS_ENTITLEMENT: "{who} holds {what} in {target}",
     DriftKind.EXPIRED_ENTITLEMENT: "{who} still holds {what} in {target}",
-    DriftKind.MISSING_ENTITLEMENT: "{who} lacks {what} in {target}",
+    DriftKind.MISSING_ENTITLEMENT: "{who} lacks {what} in {target}{aside}",
     DriftKind.WRONG_VALUE: "{who} holds {had} in {target}, not {after}",
     DriftKind.HELD_VALUE: "{field} of {who} in {target} is held, neither given nor taken: {detail}",
     DriftKind.ORPHAN: "{who} in {target} belongs to nobody we know",
@@ -156,4 +156,9 @@ def _aside(drift: Drift) -> str:
     return f" ({quoted(drift.detail, 400)})" if drift.kind in _WITH_DETAIL and drift.detail else ""
 
 
-_WITH_DETAIL = frozenset({DriftKind.ABSENT_PERSON, DriftKind.EXCESS_ENTITLEMENT, DriftKind.EXPIRED_ENTITLEMENT})
+_WITH_DETAIL = frozenset(
+    {
+        DriftKind.ABSENT_PERSON, DriftKind.EXCESS_ENTITLEMENT, DriftKind.EXPIRED_ENTITLEMENT,
+        DriftKind.MISSING_ENTITLEMENT,
+    }
+)  # fmt: skip

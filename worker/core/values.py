@@ -152,8 +152,8 @@ class Settlement:
         self.asked = tuple(sorted({name for award in awards if (name := profile_name(award.template))}))
         self._known: dict[object, Verdict] = {}
 
-    def of(self, values: object, person: Person) -> Verdict:
-        """`values` are those of the person's attributes that are `asked`."""
+    def of(self, person: Person) -> Verdict:
+        values = person.attributes(self.asked)
         found = self._known.get(values)
         if found is None:
             if len(self._known) > ANSWERS_KEPT:

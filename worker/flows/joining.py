@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from worker.core.audit import Event
-from worker.core.joining import BY_HAND, Dispute, Join, Joining, Ref, judge_identities
+from worker.core.joining import BY_HAND, REHIRED_BY, Dispute, Join, Joining, Ref, judge_identities
 from worker.core.render import counted, person_label, quoted
 from worker.errors import Misconfigured, Refused
 from worker.flows import departures
@@ -22,10 +22,9 @@ from worker.store.tables import Link
 def judge(site: Site, session: Session) -> Joining:
     """Who is to be joined and who is in dispute, by what the sources said when they were last read."""
     keys = site.loaded.settings.joining
-    if not keys.keys:
-        return Joining()
     authority = site.loaded.settings.departure_authority()
-    found = joining.candidates(session, list(site.sources), authority, keys.keys)
+    asked = tuple(dict.fromkeys((*keys.keys, REHIRED_BY)))
+    found = joining.candidates(session, list(site.sources), authority, asked)
     return judge_identities(found.sightings, found.humans, found.apart, keys.trust, keys.propose)
 
 

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from worker.flows.effects import Applied
 from worker.flows.reading import read
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
+from worker.flows.threads import threads
 from worker.private import writing
 from worker.store import installations, runs
 
@@ -146,10 +147,10 @@ def _read_all(site: Site, outlook: Outlook) -> None:
         read(site, name)
 
     try:
-        with ThreadPoolExecutor(len(site.sources) + len(site.targets)) as threads, ExitStack() as otherwise:
+        with threads(site, len(site.sources) + len(site.targets)) as hands, ExitStack() as otherwise:
             otherwise.callback(site.stopped.set)
-            reading: dict[str, Future[object]] = {name: threads.submit(read, site, name) for name in site.sources}
-            reading |= {name: threads.submit(read_target, name) for name in site.targets}
+            reading: dict[str, Future[object]] = {name: hands.submit(read, site, name) for name in site.sources}
+            reading |= {name: hands.submit(read_target, name) for name in site.targets}
             for name, one in reading.items():
                 with _own_trouble(outlook, name):
                     one.result()

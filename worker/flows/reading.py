@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from worker.errors import Denied, Lost, Misshapen, Moved, Paused, Rationed, Refu
 from worker.flows import certificate, departures, guards, home, joining
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
+from worker.flows.threads import threads
 from worker.ports import Asked, Part, Piece, Source, SourcePage, Target, Wanted, Whole
 from worker.store import governed, leases, mirror, notices, parts, people, sweep
 from worker.store import joining as store_joining
@@ -164,10 +165,10 @@ def work(site: Site, snapshot_id: uuid.UUID, until: Callable[[], bool], *, at_on
 
 def _work(site: Site, name: str, snapshot_id: uuid.UUID, until: Callable[[], bool], at_once: int) -> None:
     under_way: set[Future[None]] = set()
-    with _threads(site, at_once) as threads:
+    with threads(site, at_once) as hands:
         while True:
             for claim in [] if until() else _claimed(site, snapshot_id, at_once - len(under_way)):
-                under_way.add(threads.submit(_do, site, name, claim))
+                under_way.add(hands.submit(_do, site, name, claim))
             if not under_way:
                 return
             ended, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -254,21 +255,6 @@ def _held(site: Site, snapshot_id: uuid.UUID) -> Iterator[None]:
         heart.join()
 
 
-@contextmanager
-def _threads(site: Site, number: int) -> Iterator[ThreadPoolExecutor]:
-    """Ctrl-C ends every one of them before its next vendor call."""
-    try:
-        with ThreadPoolExecutor(number) as threads:
-            try:
-                yield threads
-            except KeyboardInterrupt:
-                site.stopped.set()
-                raise
-    except KeyboardInterrupt:
-        site.stopped.clear()  # they have ended, and this site may be asked for something else
-        raise
-
-
 # --- close -----------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +318,7 @@ def _finish(site: Site, name: str, claim: Claim) -> None:
             parts.done(session, claim.snapshot_id),
             mirror.staged_counts(session, claim.snapshot_id),
             mirror.strangers(session, claim.snapshot_id),
+            mirror.people_within(session, claim.snapshot_id),
         )
     piece = _connector(site, name).finish(whole)
     with site.begin() as session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from worker.core import attributes, nesting
 from worker.core.identity import ATTRIBUTE, Account, Catalogue, Entitlement, Person, Standing
 from worker.core.policy import CompiledPolicy, attributes_asked, compile_policy
 from worker.core.render import person_label, quoted
+from worker.core.values import profile_name
 from worker.errors import Misconfigured
 from worker.flows.crowd import Crowd, gather
 from worker.flows.links import BY_HAND, find_person
@@ -168,7 +170,9 @@ def _desired(
     for name, catalogue in catalogues.items():
         for one, rules in sorted(deserved.given.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
-                lines.append(f"{name}: {catalogue.label(one)}, given by {', '.join(rules)}")
+                given = ", ".join(quoted(rule, 80) for rule in rules)
+                source = _taken_from(site, name, one, rules, catalogue)
+                lines.append(f"{name}: {catalogue.label(one)}, given by {given}{source}")
         for one, rule in sorted(deserved.frozen.get(name, {}).items()):
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} is frozen by {rule}: neither granted nor revoked")
@@ -182,6 +186,19 @@ def _desired(
             if _concerns(entitlement, one, catalogue):
                 lines.append(f"{name}: {catalogue.label(one)} was given by {rule} until {until}")
     return lines or ["nothing"]
+
+
+def _taken_from(site: Site, target: str, one: Entitlement, rules: Collection[str], catalogue: Catalogue) -> str:
+    """` from their office`: where the value is none that a rule has written out."""
+    item = catalogue.item(one.kind, one.id)
+    named = (
+        profile_name(said.reference.scope)
+        for rule in site.loaded.rules
+        if rule.name in rules
+        for said in rule.give
+        if said.target == target and item is not None and said.reference.name == item.name
+    )
+    return "".join(f" from their {quoted(name, 60)}" for name in sorted(set(named) - {""}))
 
 
 _UNTOUCHED = {
@@ -203,7 +220,11 @@ def _observed(session: Session, person: Person, catalogues: dict[str, Catalogue]
                     note = "" if one in governance.governed else " (not governed: left alone)"
                     lines.append(f"{name}: holds {catalogue.label(one)}{note}")
         open_now = [e for e in episodes.open_episodes(session, name) if str(e.person_id) == person.id]
-        lines += [f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}" for e in open_now]
+        lines += [
+            f"{name}: drift since {e.opened_at:%Y-%m-%d %H:%M} UTC: {e.sentence}"
+            for e in open_now
+            if entitlement.lower() in f"{e.drift_key} {e.sentence}".lower()
+        ]
     return lines or ["no account"]
 
 

@@ -29,7 +29,8 @@ def main() -> int:
 
 
 def _serve(asked: argparse.Namespace, stop: threading.Event) -> None:
-    world = World(company(asked.size, asked.seed, broken_rule=asked.broken_rule), asked.sources.split(","))
+    made = company(asked.size, asked.seed, broken_rule=asked.broken_rule, filters=asked.filters)
+    world = World(made, asked.sources.split(","))
     if asked.furnished:
         furnish(world)
     with world.serve(asked.port):
@@ -59,6 +60,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--furnished", action="store_true", help="give everybody sessions, keys, schedules and the like"
     )
+    parser.add_argument("--filters", action="store_true", help="filter the rows that people see in Looker by region")
     parser.add_argument("--until-stdin-closes", action="store_true", help="end with whoever started this")
     return parser
 

@@ -86,6 +86,12 @@ SOURCE_GROUPS = (
     *((f"Office {name}", "APP_GROUP") for name in OFFICES),
 )
 
+
+def office(number: int) -> str:
+    """Where somebody works, by their number in the company."""
+    return OFFICES[number % len(OFFICES)]
+
+
 _READ = ("access_data", "see_looks", "see_lookml_dashboards", "see_user_dashboards")
 _EXPLORE = (*_READ, "explore", "create_table_calculations", "save_content", "download_with_limit")
 LOOKER_ROLES = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from worker.errors import Misconfigured
-from worker.sandbox import acme
+from worker.sandbox import acme, regions
 from worker.sandbox.company import Company, SourceGroupSpec
 from worker.sandbox.staff import Town, hire
 from worker.sandbox.trouble import plant_people, plant_strays
@@ -14,16 +14,21 @@ SMALLEST, LARGEST = 12, 100_000
 _GONE = 33  # every so many-th employee left long ago, and nothing is left of them
 
 
-def company(size: int, seed: int = 1, *, broken_rule: bool = False) -> Company:
-    """A company of `size` people at Okta, leavers included. `broken_rule` adds a rule whose group does not exist."""
+def company(size: int, seed: int = 1, *, broken_rule: bool = False, filters: bool = False) -> Company:
+    """A company of `size` people at Okta, leavers included. `broken_rule` adds a rule whose group does not exist,
+    `filters` regions by which Looker filters rows (see worker.sandbox.regions), which cost a read per account."""
     if not SMALLEST <= size <= LARGEST:
         raise Misconfigured(f"A sandbox company has {SMALLEST} to {LARGEST:,} people, not {size:,}.")
     town = hire(size, random.Random(seed))  # noqa: S311 (nothing secret hangs on it)
     plant_people(town)
     plant_strays(town)
+    if filters:
+        regions.give(town)
     _let_go(town)
     owners = [h for h in town.hires if h.looker or h.teamcity]
     policy = acme.POLICY
+    if filters:
+        policy = policy.replace("\nprotected:", f"{regions.RULE}\nprotected:")
     if broken_rule:
         policy = policy.replace("\nprotected:", f"{acme.BROKEN_RULE}\nprotected:")
     return Company(
@@ -40,6 +45,7 @@ def company(size: int, seed: int = 1, *, broken_rule: bool = False) -> Company:
         teamcity_projects=acme.TEAMCITY_PROJECTS,
         policy=policy,
         stories=tuple(town.stories),
+        looker_attributes=regions.LOOKER_ATTRIBUTES if filters else (),
     )
 
 

@@ -127,7 +127,7 @@ def _hired(town: Town, number: int, job: acme.Job, first: str, last: str) -> Hir
     readers = [acme.READERS] if "Viewers" in job.looker_groups else []
     groups = [
         "Everyone", "Contractors" if contractor else "Employees", "VPN Users",
-        job.department, *job.teams, *readers, f"Office {acme.OFFICES[number % len(acme.OFFICES)]}",
+        job.department, *job.teams, *readers, f"Office {acme.office(number)}",
     ]  # fmt: skip
     person = Hire(number, job, "ACTIVE", profile, groups)
     _open_accounts(person)

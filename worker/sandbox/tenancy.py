@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from worker.errors import Misconfigured
-from worker.sandbox import acme
+from worker.sandbox import acme, regions
 from worker.sandbox.company import (
     AppRole,
     Company,
@@ -136,9 +136,13 @@ def _user(employee: Employee, *, early: bool) -> TenantUser:
     deleted = employee.status == "DEPROVISIONED" and _number(employee) % 4 in (0, 1)
     properties = {
         **profile, "accountEnabled": enabled.get(employee.status, True), "userType": "Member",
-        "companyName": "Acme", "officeLocation": office,
+        "companyName": "Acme", "officeLocation": office, **_division(employee.profile.get(regions.REGION)),
     }  # fmt: skip
     return TenantUser(tenant_id(employee), properties, deleted)
+
+
+def _division(name: str | None) -> Mapping[str, Any]:
+    return {"employeeOrgData": {"division": name, "costCenter": None}} if name else {}
 
 
 _THINGS = (
@@ -215,7 +219,8 @@ def _strangers(company: Company) -> Iterator[tuple[TenantUser, tuple[str, ...]]]
     yield double, ("Finance", acme.LOOKER_ADMINISTRATORS)
     old = _stranger(_REUSED, "Robin", "Archer", _REUSED, mark="leaver", employeeId="9001", department="Finance")
     yield replace(old, deleted=True), ("Finance", acme.READERS)
-    yield _stranger(_REUSED, "Robin", "Archer", _REUSED, employeeId="9002", department="Sales"), (acme.READERS,)
+    known = {"employeeId": "9002", "department": "Sales", **_division(_region(company))}
+    yield _stranger(_REUSED, "Robin", "Archer", _REUSED, **known), (acme.READERS,)
 
 
 def _stranger(login: str, first: str, last: str, mail: str, *, mark: str = "", **more: Any) -> TenantUser:
@@ -226,7 +231,14 @@ def _stranger(login: str, first: str, last: str, mail: str, *, mark: str = "", *
 
 def _account_of_the_leaver(company: Company) -> LookerUser:
     taken = {int(user.id) for user in company.looker_users}
-    return LookerUser(str(max(taken) + 1), _REUSED, "Robin", "Archer", False, "standard", (), ("Viewers", "Finance"))
+    id, groups, region = str(max(taken) + 1), ("Viewers", "Finance"), _region(company)
+    attributes = ((regions.ATTRIBUTE, region),) if region else ()
+    return LookerUser(id, _REUSED, "Robin", "Archer", False, "standard", (), groups, attributes)
+
+
+def _region(company: Company) -> str | None:
+    """That of the chief; nobody else has one where the chief has none."""
+    return company.employees[0].profile.get(regions.REGION)
 
 
 def _stories_of_strangers(company: Company) -> Iterator[Story]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from worker.sandbox import acme
@@ -303,22 +303,22 @@ HARMLESS = frozenset(
         "mixed-case address", "combining marks", "stranger in Cyrillic", "accented address", "unknown status",
         "pre-hire", "pre-hire with account", "ungoverned extras", "inherited roles", "inherited project roles",
         "locked out", "password expired", "service account", "support account", "embed user", "guest",
-        "protected account",
+        "protected account", "unknown region",
     }
 )  # fmt: skip
 
-TROUBLED, CURIOUS = 0.12, 0.06  # the shares of all people that may be in trouble, and that may look as if they were
+SHARES = {False: 0.12, True: 0.06}  # of all people that may be in trouble, and that may look as if they were
 
 
-def plant_people(town: Town) -> None:
-    """Each kind once, in order, then up to its rate, as far as the shares allow. Administrators and the chief are
-    spared: losing them is for tests that ask for it."""
+def plant_people(town: Town, troubles: Sequence[Trouble] = TROUBLES, shares: Mapping[bool, float] = SHARES) -> None:
+    """Each kind once, in order, then up to its rate, as far as the shares allow: of trouble, and of what is harmless.
+    Administrators and the chief are spared: losing them is for tests that ask for it."""
     size = len(town.hires)
     spared = next(n for n in range(1, size) if acme.LOOKER_ADMINISTRATORS not in town.hires[n].groups)
     free = town.hires[spared:]
     town.rng.shuffle(free)
-    left = {False: int(size * TROUBLED), True: int(size * CURIOUS)}
-    rates = [(trouble, int(size * trouble.per_mille / 1000)) for trouble in TROUBLES]
+    left = {harmless: int(size * share) for harmless, share in shares.items()}
+    rates = [(trouble, int(size * trouble.per_mille / 1000)) for trouble in troubles]
     for trouble, count in [*((t, 1) for t, _ in rates), *((t, n - 1) for t, n in rates)]:
         harmless = trouble.kind in HARMLESS
         for hire in _take(free, trouble, min(count, left[harmless])):

@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 from worker.errors import Refused
+from worker.sandbox import regions
 from worker.sandbox.company import Company, Story
 from worker.sandbox.entra import EntraSandbox
 from worker.sandbox.looker import LookerSandbox
@@ -58,7 +59,7 @@ targets:
     client_id: ${{env:SANDBOX_LOOKER_ID}}
     client_secret: ${{env:SANDBOX_LOOKER_SECRET}}
     create: email
-  teamcity:
+{filters}  teamcity:
     type: teamcity
     url: {teamcity}
     token: ${{env:SANDBOX_TEAMCITY_TOKEN}}
@@ -75,7 +76,8 @@ def settings_yaml(
     used = [name for name in _SOURCES if name in urls]
     sources = "".join(_SOURCES[name].format(**urls, **(tenancy or {})) for name in used)
     joining = _JOINING if len(used) > 1 else ""
-    return _SETTINGS.format(mode=mode, sources=sources, joining=joining, policy=policy, **urls)
+    filters = regions.declared(policy)
+    return _SETTINGS.format(mode=mode, sources=sources, joining=joining, filters=filters, policy=policy, **urls)
 
 
 class World:
@@ -95,8 +97,8 @@ class World:
         self.teamcity = TeamCitySandbox(company)
 
     @classmethod
-    def of(cls, size: int, seed: int = 1, sources: Sequence[str] = ("okta",)) -> Self:
-        return cls(company(size, seed), sources)
+    def of(cls, size: int, seed: int = 1, sources: Sequence[str] = ("okta",), *, filters: bool = False) -> Self:
+        return cls(company(size, seed, filters=filters), sources)
 
     @property
     def servers(self) -> Sequence[SandboxServer]:

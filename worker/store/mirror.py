@@ -39,6 +39,7 @@ from worker.store.snapshots import Snapshot, current_snapshot, snapshot
 from worker.store.staging import (
     discard_snapshot,
     open_read,
+    people_within,
     refuse_lost_rows,
     stage_source,
     stage_target,
@@ -65,6 +66,7 @@ __all__ = [
     "nestings",
     "open_read",
     "people",
+    "people_within",
     "person",
     "refuse_lost_rows",
     "snapshot",

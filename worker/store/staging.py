@@ -309,6 +309,22 @@ def strangers(session: Session, snapshot_id: uuid.UUID) -> list[str]:
         return sorted(session.scalars(text(_STRANGERS), {"snapshot": snapshot_id}))
 
 
+_WITHIN = (
+    "WITH RECURSIVE edge AS (SELECT DISTINCT group_id, child_id FROM staged_nesting WHERE snapshot_id = :snapshot),"
+    " below AS (SELECT group_id, group_id AS child_id FROM edge UNION"
+    " SELECT b.group_id, e.child_id FROM below b JOIN edge e ON e.group_id = b.child_id)"
+    " SELECT group_id, count(*) AS people FROM (SELECT DISTINCT b.group_id, m.identity_id FROM below b"
+    " JOIN staged_membership m ON m.group_id = b.child_id AND m.snapshot_id = :snapshot) AS once GROUP BY group_id"
+)
+
+
+def people_within(session: Session, snapshot_id: uuid.UUID) -> dict[str, int]:
+    """Of each group that holds others and anybody: how many different people are in it, on whatever way."""
+    with planned_for_all_rows(session):
+        found = session.execute(text(_WITHIN), {"snapshot": snapshot_id}).all()
+    return {row.group_id: row.people for row in found}
+
+
 def refuse_lost_rows(session: Session, snapshot_id: uuid.UUID) -> None:
     """Raises Refused when the database has lost staged rows, as unlogged tables do in a crash."""
     snapshot = snapshot_of(session, snapshot_id)

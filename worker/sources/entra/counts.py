@@ -13,8 +13,9 @@ from typing import Any
 from worker.core.identity import SourceGroup
 from worker.errors import Misshapen, Missing
 from worker.ports import Check, SourcePage, Whole
+from worker.sources._pagination import Trail
 from worker.sources.entra.batch import Batch, Question, Told
-from worker.sources.entra.graph import EVENTUAL, GONE, GROUPS, USERS_PATH, Graph, Trail, error_code
+from worker.sources.entra.graph import EVENTUAL, GONE, GROUPS, USERS_PATH, Graph, error_code
 from worker.sources.entra.groups import Groups, guid
 
 COUNTED = "3"  # stamp of a group that the counts speak against
@@ -30,6 +31,7 @@ class _Group:
     id: str
     into: str
     people: int = 0
+    late: int = 0  # people whom only a second look showed
     nested: list[str] = field(default_factory=list)
     row: Mapping[str, Any] | None = None  # once its last leg was read
     problem: str = ""
@@ -73,7 +75,7 @@ class Counts:
         for one, counted in lacking[:SECOND_LOOKS]:
             page, listed = self._second_look(one)
             seen.append(page)
-            one.people = max(one.people, listed)
+            one.late, one.people = max(0, listed - one.people), max(one.people, listed)
             if listed < counted:
                 against[one.into] = one.spoken_against(self._source, _said(counted, listed))
         for one, counted in lacking[SECOND_LOOKS:]:
@@ -88,12 +90,13 @@ class Counts:
 
     def _below(self, read: Sequence[_Group], whole: Whole, doubtful: Collection[str]) -> dict[str, SourceGroup]:
         """Wanted groups that hold others, against Graph's count of all people below: it must not know of more than
-        the groups below have together."""
+        there are different people in those groups. Who is in two of them hides nobody."""
         known = {one.id: one for one in read if one.into == one.id and one.id not in doubtful}
         chosen = sorted({id for part, facts in whole.parts for id in facts.get("chosen", ()) if id in known})
         below = {id: _expanded(id, known) for id in chosen if known[id].nested}
         asked = [known[id] for id, inside in below.items() if inside is not None]  # else it is uncertified already
-        most = [sum(known[id].people for id in below[one.id] or ()) for one in asked]
+        late = [sum(known[id].late for id in below[one.id] or ()) for one in asked]
+        most = [whole.within.get(one.id, 0) + more for one, more in zip(asked, late, strict=True)]
         questions = [_transitive(self._source, one.id) for one in asked]
         lacking = self._lacking(asked, questions, most)
         listed = dict(zip((one.id for one in asked), most, strict=True))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ import orjson
 from worker.core.render import quoted
 from worker.errors import Denied, Misshapen, Missing, Moved, Rejected
 from worker.rest import Reply, Rest
+from worker.sources._pagination import Trail
 from worker.sources.entra.login import Login
 
 VERSION = "/v1.0"
@@ -24,43 +24,9 @@ HIDDEN, APPS = "Member.Read.Hidden", "Application.Read.All"
 EVENTUAL = {"ConsistencyLevel": "eventual"}  # what a count and a cast are answered with; needed on every page
 PAGE = 999  # rows of a page: Graph's ceiling
 LEG = 20  # pages that one worker follows a list for, before anybody may go on
-LONGEST = 5_000  # pages of a list
 GONE, EXPIRED = "Request_ResourceNotFound", "Directory_ExpiredPageToken"
 _GONE_ELSEWHERE = ("ResourceNotFound", "itemNotFound")  # of what the directory does not hold, such as a subscription
 _JUDGED = (400, 401, 403, 404, 410)
-
-
-@dataclass
-class Trail:
-    """How far a list has been followed, so that another worker can go on: plain data, when asked for `as_args`.
-
-    `following` is the next link exactly as given, "" before the first page and after the last. `seen` are marks of the
-    links and of the pages so far.
-    """
-
-    following: str = ""
-    pages: int = 0
-    seen: list[str] = field(default_factory=list)
-
-    def as_args(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def follow(self, call: str, page: Page) -> None:
-        """Past one page, to its next link. A page without rows may have one, too."""
-        self.pages += 1
-        self.following = page.following
-        if page.following:
-            self._mark(call, "a next link", page.following)
-        if page.rows:
-            self._mark(call, "a whole page", "".join(row["id"] for row in page.rows))
-        if self.pages > LONGEST:
-            raise Misshapen(f"{call}: the list does not end after {LONGEST} pages; does a proxy repeat them?")
-
-    def _mark(self, call: str, what: str, text: str) -> None:
-        mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        if mark in self.seen:
-            raise Misshapen(f"{call}: the pages go round in a circle ({what} came twice).")
-        self.seen.append(mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +95,7 @@ class Graph:
         while True:
             reply = self.get(*((trail.following, None) if trail.following else asked), permission=permission)
             page = self._page(reply)
-            trail.follow(reply.call, page)
+            trail.follow(reply.call, [row["id"] for row in page.rows], page.following)
             yield page.rows
             if not trail.following or trail.pages == last:
                 return

@@ -11,7 +11,8 @@ from urllib.parse import quote
 from worker.core.identity import SourceGroup
 from worker.core.render import quoted
 from worker.errors import Denied, Misshapen
-from worker.sources.entra.graph import GROUPS, GROUPS_PATH, HIDDEN, Graph, Trail
+from worker.sources._pagination import Trail
+from worker.sources.entra.graph import GROUPS, GROUPS_PATH, HIDDEN, Graph
 from worker.sources.entra.settings import GUID
 
 SELECT = "id,displayName,securityEnabled,mailEnabled,groupTypes,visibility"

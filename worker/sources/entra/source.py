@@ -10,9 +10,10 @@ from typing import Any
 
 from worker.core.identity import Identity, SourceGroup, Standing
 from worker.core.render import counted, quoted
-from worker.errors import Denied, Misconfigured, Misshapen, Missing, Moved, Rejected
+from worker.errors import Denied, Misconfigured, Misshapen, Missing, Rejected
 from worker.ports import Check, Instance, Line, Notice, Part, Piece, SourcePage, Wanted, Whole
 from worker.rest import Rest
+from worker.sources._pagination import Trail, refuse_doubles
 from worker.sources.entra import groups as of_groups
 from worker.sources.entra.app_roles import Roles
 from worker.sources.entra.batch import Batch, Question, Told
@@ -26,7 +27,6 @@ from worker.sources.entra.graph import (
     USERS,
     USERS_PATH,
     Graph,
-    Trail,
     error_code,
     error_text,
 )
@@ -226,7 +226,8 @@ class EntraSource:
                 f"{self.name} lists nobody at all, which cannot be true. Give the app {self._settings.client_id} the"
                 f" application permission {USERS}, with an administrator's consent."
             )
-        self._refuse_doubles(whole)
+        listed = sum(facts["people"] for facts in _facts(whole, PEOPLE))
+        refuse_doubles(self.name, listed, whole.staged["identities"], PAGE)
         attributes = next(part.args["attributes"] for part, _ in whole.parts if part.kind == GROUPS_LIST)
         late, strangers_check = self._looked_up(whole.strangers, attributes)
         counts = Counts(self.name, self._graph, self._groups, self._batch, self._wait)
@@ -242,15 +243,6 @@ class EntraSource:
             *_app_checks(_facts(whole, ROLES)),
         ]
         return Piece([SourcePage(identities=late, checks=checks), recounted])
-
-    def _refuse_doubles(self, whole: Whole) -> None:
-        """A few people change lists while they are read; a page of them that came before means that another is lost."""
-        doubles = sum(facts["people"] for facts in _facts(whole, PEOPLE)) - whole.staged["identities"]
-        if doubles >= PAGE:
-            raise Moved(
-                f"{self.name} listed {doubles} people twice, so its lists may have gone round in a circle, or many"
-                " people changed while they were read."
-            )
 
     def _looked_up(self, strangers: Collection[str], attributes: Collection[str]) -> tuple[list[Identity], Check]:
         """Members who are on no list of people: hired or deleted meanwhile (then they are found by id), or hidden."""

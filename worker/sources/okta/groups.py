@@ -8,7 +8,8 @@ from typing import Any
 
 from worker.core.identity import SourceGroup
 from worker.errors import Missing
-from worker.sources.okta.org import GROUPS_PATH, Org, Trail
+from worker.sources._pagination import Trail
+from worker.sources.okta.org import GROUPS_PATH, Org
 from worker.sources.okta.settings import GROUPS
 
 EVERYONE = "Everyone"

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,12 +12,12 @@ import orjson
 from worker.core.render import quoted
 from worker.errors import Denied, Misconfigured, Misshapen, Missing
 from worker.rest import Reply, Rest
+from worker.sources._pagination import Trail
 from worker.sources.okta.credentials import Credentials
 from worker.sources.okta.settings import GROUPS, USERS
 
 PAGE = 200  # rows of a page: Okta's ceiling for users, and what it recommends for groups and members
 LEG = 20  # pages that one worker follows a list for, before anybody may go on
-LONGEST = 5_000  # pages of a list: a million people
 NOT_FOUND = "E0000007"
 # Spares us credentials metadata that we have no business to see, and Okta slow look-ups.
 LEAN = {"Content-Type": "application/json; okta-response=omitCredentials,omitCredentialsLinks"}
@@ -36,39 +34,6 @@ def error_text(content: bytes) -> str:
     told = [c["errorSummary"] for c in causes if isinstance(c, dict) and "errorSummary" in c] if causes else []
     parts = [f"{error.get('errorCode', '')} {error.get('errorSummary', '')}".strip(), *map(str, told)]
     return ": ".join(filter(None, parts)) or content.decode("utf-8", "replace") or "no explanation"
-
-
-@dataclass
-class Trail:
-    """How far a list has been followed, so that another worker can go on: plain data, when asked for `as_args`.
-
-    `following` is the next link exactly as given, "" before the first page and after the last. `seen` are marks of the
-    links and of the pages so far.
-    """
-
-    following: str = ""
-    pages: int = 0
-    seen: list[str] = field(default_factory=list)
-
-    def as_args(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def follow(self, reply: Reply, records: Sequence[Mapping[str, Any]]) -> None:
-        """Past one page, to its next link."""
-        self.pages += 1
-        self.following = reply.links.get("next", "")
-        if self.following:
-            self._mark(reply, "a next link", self.following)
-        if records:
-            self._mark(reply, "a whole page", "".join(record["id"] for record in records))
-        if self.pages > LONGEST:
-            raise Misshapen(f"{reply.call}: the list does not end after {LONGEST} pages; does a proxy repeat them?")
-
-    def _mark(self, reply: Reply, what: str, text: str) -> None:
-        mark = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        if mark in self.seen:
-            raise Misshapen(f"{reply.call}: the pages go round in a circle ({what} came twice).")
-        self.seen.append(mark)
 
 
 class Org:
@@ -113,7 +78,7 @@ class Org:
         with ThreadPoolExecutor(1) as fetcher:
             while True:
                 records = records_of(reply)
-                trail.follow(reply, records)
+                trail.follow(reply.call, [record["id"] for record in records], reply.links.get("next", ""))
                 going_on = trail.following and trail.pages != last
                 upcoming = fetcher.submit(self.get, trail.following, None, scope) if going_on else None
                 known = len(ids)

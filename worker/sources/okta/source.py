@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from worker.core.identity import Identity, Standing
 from worker.core.render import counted, quoted
-from worker.errors import Denied, Misshapen, Missing, Moved
+from worker.errors import Denied, Misshapen, Missing
 from worker.ports import Check, Instance, Line, Notice, Part, Piece, SourcePage, Wanted, Whole
 from worker.rest import Rest
+from worker.sources._pagination import Trail, refuse_doubles
 from worker.sources.okta.credentials import Credentials, credentials_of
 from worker.sources.okta.groups import Groups, Record, count_of, everyone, handfuls, is_wanted, slim
 from worker.sources.okta.org import (
@@ -21,7 +22,6 @@ from worker.sources.okta.org import (
     PAGE,
     USERS_PATH,
     Org,
-    Trail,
     error_text,
     records_of,
 )
@@ -175,7 +175,8 @@ class OktaSource:
                 f"{self.name} lists nobody at all, which cannot be true. Give our credentials an administrator role"
                 " whose resource set covers all users (Read-only Administrator)."
             )
-        self._refuse_doubles(whole)
+        listed = sum(facts["people"] for facts in _facts(whole, PEOPLE))
+        refuse_doubles(self.name, listed, whole.staged["identities"], PAGE)
         listings = _facts(whole, GROUPS_LIST)
         late, strangers_check = self._looked_up(whole.strangers, whole.parts[0][0].args["attributes"])
         all_people = next((facts["everyone"] for facts in listings if facts["everyone"]), None)
@@ -189,15 +190,6 @@ class OktaSource:
             self._everyone_check(all_people, whole.staged["identities"] + len(late)),
         ]
         return Piece([SourcePage(identities=late, checks=checks)])
-
-    def _refuse_doubles(self, whole: Whole) -> None:
-        """A few people change lists while they are read; a page of them that came before means that another is lost."""
-        doubles = sum(facts["people"] for facts in _facts(whole, PEOPLE)) - whole.staged["identities"]
-        if doubles >= PAGE:
-            raise Moved(
-                f"{self.name} listed {doubles} people twice, so its lists may have gone round in a circle, or many"
-                " people changed while they were read."
-            )
 
     def _looked_up(self, strangers: Collection[str], attributes: Collection[str]) -> tuple[list[Identity], Check]:
         """Members who are on no list of people: hired meanwhile (then they are found by id), or not shown to us."""
