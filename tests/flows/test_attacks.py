@@ -187,9 +187,10 @@ def test_a_step_of_unknown_outcome_on_an_account_that_is_gone_holds_up_nothing(
     rig: Rig, site: Site, target: str
 ) -> None:
     plan = plan_of(passes.plan(site), target)
-    account_id = next(j.change.drift.account_id for j in plan.judged if j.change.drift.account_id)
     with site.begin() as session:
-        step = Step("disable" if target == "looker" else "mark", account_id, {"note": "x"}, (), "disable it")
+        change = next(c for c in runs.changes_of(session, plan.run_id) if c.account_id)
+        account_id, tasks = change.account_id, (str(change.id),)
+        step = Step("disable" if target == "looker" else "mark", account_id, {"note": "x"}, tasks, "disable it")
         runs.attempt(
             session, run_id=plan.run_id, target=target, person_id="", position=1, step=step, owner="", fence=1,
             now=rig.clock(),
