@@ -465,10 +465,11 @@ class TargetContract:
         account = target.account(rig.somebody)
         assert seen.account is not None
         assert account is not None
-        rights = frozenset(e for e in seen.account.entitlements if e.kind in ("role", "group"))
-        assert replace(seen.account, entitlements=rights) == account
+        rights = frozenset(e for e in seen.account.entitlements if e.kind in ("role", "group", ATTRIBUTE))
+        assert replace(seen.account, entitlements=rights, known=account.known) == account
+        assert account.known <= seen.account.known
         assert rights < seen.account.entitlements
-        assert {e.key for e in seen.account.entitlements} | seen.kept.keys() == seen.labels.keys()
+        assert {e.bare.key for e in seen.account.entitlements} | seen.kept.keys() == seen.labels.keys()
         assert seen.until.keys() <= seen.labels.keys()
         assert all(words.strip() for words in (*seen.labels.values(), *seen.kept.values()))
         assert not {e.key for e in seen.account.entitlements} & seen.kept.keys()

@@ -80,6 +80,7 @@ class TestLookerWithFilters(AttributeContract):
             newcomer=newcomer(role("3"), group("11"), value(REGION, "EMEA"), value(LEVEL, "7")),
             accounts=lambda: expected(sandbox, REGION, LEVEL),
             remove=sandbox.delete_user,
+            plant=lambda: plant(sandbox),
             asked=Asked(frozenset(DECLARED)),
             other=value(LEVEL, "7"),
             by_hand=lambda one: sandbox.set_value(ANN, names[one.id], one.scope),

@@ -84,7 +84,7 @@ def test_everything_that_lets_somebody_in_is_seen_with_words_and_ends(target: Lo
     assert found.until == {f"session:{session}": dt.datetime(2027, 1, 5, 8, tzinfo=dt.UTC)}
 
 
-@pytest.mark.parametrize(("heirlooms", "calls"), [(False, 7), (True, 11)])
+@pytest.mark.parametrize(("heirlooms", "calls"), [(False, 9), (True, 13)])
 def test_a_look_takes_few_calls(target: Looker, sandbox: LookerSandbox, heirlooms: bool, calls: int) -> None:
     target.instance()
     before = target.calls

@@ -9,7 +9,7 @@ from worker.core.identity import ATTRIBUTE, CatalogueItem, Definition, Entitleme
 from worker.errors import Moved
 from worker.ports import Part, Piece, TargetPage
 from worker.targets.looker import rows
-from worker.targets.looker.rows import AttributeRow, GroupTreeRow, Reader, ValueRow
+from worker.targets.looker.rows import AttributeRow, GroupTreeRow, Reader
 
 VALUES = "values"  # the kind of a part
 TOGETHER = 20  # accounts that one worker asks for their values in one go: there is no other way than one by one
@@ -91,16 +91,14 @@ def values_part(reader: Reader, args: Mapping[str, Any]) -> Piece:
     return Piece([TargetPage(holdings=held, valued=valued)])
 
 
-def values(reader: Reader, account: str, asked: Mapping[str, str] | None = None) -> list[ValueRow]:
-    """What an account has from wherever it comes; of every attribute, unless only some are `asked` for."""
-    wanted = {**(asked or {}), "all_values": "true", "fields": rows.VALUE_FIELDS}
-    return rows.unpaged(reader.read(f"/users/{account}/attribute_values", wanted), rows.VALUES)
-
-
 def own_values(reader: Reader, account: str, attributes: Collection[str]) -> dict[str, str | None]:
     """An account's own values, None where it has none; attributes that have become hidden are left out. Raises Moved
     when Looker does not speak of one, which has been deleted since."""
-    found = values(reader, account, {"user_attribute_ids": ",".join(sorted(attributes)), "include_unset": "true"})
+    asked = {
+        "user_attribute_ids": ",".join(sorted(attributes)), "all_values": "true", "include_unset": "true",
+        "fields": rows.VALUE_FIELDS,
+    }  # fmt: skip
+    found = rows.unpaged(reader.read(f"/users/{account}/attribute_values", asked), rows.VALUES)
     absent = set(attributes) - {row.user_attribute_id for row in found}
     if absent:
         raise Moved(

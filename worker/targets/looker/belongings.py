@@ -13,7 +13,7 @@ from worker.core.identity import ATTRIBUTE, Entitlement, Trait
 from worker.core.render import quoted
 from worker.errors import Misshapen, Missing, Paused, Rationed, Rejected, TrueupError, Unavailable
 from worker.ports import Belongings, Heirloom, Unseen
-from worker.targets.looker import attributes, heirlooms, reading, rows
+from worker.targets.looker import heirlooms, reading, rows
 from worker.targets.looker.rows import DeepUserRow, Looking
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import keys_by_hand
@@ -176,8 +176,13 @@ def _groups(asked: Look) -> Found:
 def _values(asked: Look) -> Found:
     """Its own values of user attributes, whichever the settings declare. Looker's own ones, such as the locale, are no
     rights and filter nothing."""
-    known = {row.id: row for row in attributes.definitions(asked.reader) if not (row.is_system or row.is_permanent)}
-    own = [row for row in attributes.values(asked.reader, asked.user.id) if row.user_attribute_id in known and row.own]
+    defined = asked.reader.look("/user_attributes", {"fields": rows.ATTRIBUTE_FIELDS})
+    valued = asked.reader.look(f"{asked.place}/attribute_values", {"all_values": "true", "fields": rows.VALUE_FIELDS})
+    if defined is None or valued is None:
+        return _hidden(asked, "values of user attributes", "/admin/users")
+    all_ = rows.unpaged(defined, rows.ATTRIBUTES)
+    known = {row.id: row for row in all_ if not (row.is_system or row.is_permanent)}
+    own = [row for row in rows.unpaged(valued, rows.VALUES) if row.user_attribute_id in known and row.own]
     held: dict[Entitlement, str] = {}
     unseen: list[Unseen] = []
     for row in own:
