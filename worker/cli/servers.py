@@ -101,10 +101,10 @@ def api(
     port: PortOption = 8000,
     settings: SettingsOption = DEFAULT_SETTINGS,
 ) -> None:
-    """Serve /healthz, /readyz and /metrics, the API and hooks, until stopped.
+    """Serve health, metrics, the API and hooks, until stopped.
 
-    `api` and `hooks` in the settings say what others may ask and tell; without them there is neither. It starts
-    without the database, and says on /readyz what is missing.
+    That is /healthz, /readyz and /metrics; and where `api` and `hooks` in the settings say so, what others may ask and
+    tell. It starts without the database, and says on /readyz what is missing.
     """
     from worker.console import server  # web servers are for those who serve
 
