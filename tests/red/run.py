@@ -7,6 +7,7 @@ edit: its guard, and what became of the test: "red", "green", or a sentence abou
 from __future__ import annotations
 
 import compileall
+import gc
 import importlib
 import json
 import os
@@ -50,9 +51,11 @@ ALSO = {group: ("--noconftest",) if group == "core" else _TIMED for group in GRO
 def main(group: str, part: int, parts: int) -> None:
     """Every `parts`-th edit of the group, from `part` on."""
     sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # for processes of tests: none takes one edit's file for another's
     os.environ["CI"] = "true"  # hypothesis then tries the same examples each time
     for name in LIBRARIES[group]:
         importlib.import_module(name)
+    gc.freeze()  # or each fork would look through all of it, and so copy it
     assert "worker" not in sys.modules, "the product is imported from the copy, in the fork"
     mutants = GROUPS[group][part::parts]
     with tempfile.TemporaryDirectory(prefix="trueup-red-") as folder:

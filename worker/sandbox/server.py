@@ -10,6 +10,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -171,6 +172,28 @@ class SandboxServer:
         return Served(self, port, certificate)
 
 
+class _Prompt(uvicorn.Server):
+    """Ends when it is told to; uvicorn itself looks ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
+
+    def leave(self) -> None:
+        self.should_exit = True
+        if self._told:
+            loop, told = self._told
+            with suppress(RuntimeError):  # it is over, and its loop closed
+                loop.call_soon_threadsafe(told.set)
+
+    async def main_loop(self) -> None:
+        told = asyncio.Event()
+        self._told = asyncio.get_running_loop(), told
+        while not await self.on_tick(0):  # which also sets the date that answers tell
+            with suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), 1)
+
+
 class Served:
     """A sandbox server listening on a port of its own until it is closed."""
 
@@ -197,7 +220,7 @@ class Served:
         scheme = "https" if certificate else "http"
         sandbox.url = f"{scheme}://127.0.0.1:{self._socket.getsockname()[1]}"
         self.url = sandbox.url
-        self._server = uvicorn.Server(config)
+        self._server = _Prompt(config)
         self._thread = threading.Thread(
             target=self._server.run,
             kwargs={"sockets": [self._socket]},
@@ -206,8 +229,12 @@ class Served:
         )
         self._thread.start()
 
+    def leave(self) -> None:
+        """Begin to close; whoever closes several lets all of them begin first."""
+        self._server.leave()
+
     def close(self) -> None:
-        self._server.should_exit = True
+        self.leave()
         self._thread.join(timeout=10)
         self._socket.close()
 

@@ -22,7 +22,7 @@ from worker.sandbox.entra import EntraSandbox
 from worker.sandbox.looker import LookerSandbox
 from worker.sandbox.okta import OktaSandbox
 from worker.sandbox.seed import company
-from worker.sandbox.server import SandboxServer
+from worker.sandbox.server import SandboxServer, Served
 from worker.sandbox.teamcity import TeamCitySandbox
 from worker.sandbox.tenancy import placed
 
@@ -109,10 +109,13 @@ class World:
     @contextmanager
     def serve(self, port: int = 0) -> Iterator[Self]:
         """All of them answer on 127.0.0.1 until the block ends, from this port on; 0 takes any that are free."""
+        served: list[Served] = []
         with ExitStack() as stack:
             for number, server in enumerate(self.servers):
-                stack.enter_context(server.serve(port + number if port else 0))
+                served.append(stack.enter_context(server.serve(port + number if port else 0)))
             yield self
+            for one in served:
+                one.leave()
 
     @property
     def urls(self) -> dict[str, str]:
