@@ -30,8 +30,9 @@ class Fault:
 
     Kinds: `status` (answered instead of handling), `status-after` (handled, then answered so), `html`, `redirect`
     (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `fewer` (half the rows of a list
-    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `foreign-next`
-    (next links point to another host).
+    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `held` and
+    `held-after` (not handled, or handled and not answered, until the fault is taken back), `foreign-next` (next links
+    point to another host).
     """
 
     route: str
@@ -232,10 +233,12 @@ class _Recorder:
         body = await _whole_body(receive)
         call = f"{scope['method']} {scope['path']}"
         hit = [fault for fault in self._sandbox.faults if fault.hits(call)]
-        for slow in hit:
-            if slow.kind == "slow":
-                await asyncio.sleep(slow.seconds)
-        fault: Fault | None = next((f for f in hit if f.kind != "slow"), None)
+        for waited in hit:
+            if waited.kind == "slow":
+                await asyncio.sleep(waited.seconds)
+            elif waited.kind == "held":
+                await self._taken_back(waited)
+        fault: Fault | None = next((f for f in hit if f.kind not in _BEFORE), None)
         number = next(self._sandbox._numbers)
         request_id = f"{self._sandbox.name}-{number:08d}"
         handled = fault is None or fault.kind not in _INSTEAD
@@ -247,7 +250,14 @@ class _Recorder:
             status, headers, answer = _broken(fault, status, headers, answer)
         headers = [*headers, (b"x-request-id", request_id.encode())]
         self._record(scope, body, number, request_id, status, headers, answer, fault, handled)
+        if fault is not None and fault.kind == "held-after":
+            await self._taken_back(fault)
         await _reply(send, status, headers, answer, dropped=fault is not None and fault.kind.startswith("drop"))
+
+    async def _taken_back(self, fault: Fault) -> None:
+        """Other calls are answered meanwhile."""
+        while any(one is fault for one in self._sandbox.faults):
+            await asyncio.sleep(0.005)
 
     def _record(
         self, scope: Scope, body: bytes, number: int, request_id: str, status: int,
@@ -268,6 +278,7 @@ class _Recorder:
             observer(exchange)
 
 
+_BEFORE = frozenset({"slow", "held"})
 _INSTEAD = frozenset({"status", "html", "redirect", "drop"})
 _LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in</body></html>"
 
@@ -297,7 +308,7 @@ def _broken(
                 [(k, _elsewhere(v)) if k == b"link" else (k, v) for k, v in kept],
                 _elsewhere(answer),
             )
-        case "slow":
+        case "held-after":
             return status, headers, answer
         case "drop" | "drop-after":
             return 200, [(b"content-type", b"application/json")], b""
