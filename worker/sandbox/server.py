@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from worker.errors import Misconfigured
+from worker.sandbox.traffic import Traffic
 
 
 @dataclass
@@ -93,6 +94,7 @@ class SandboxServer:
         self.faults: list[Fault] = []
         self.log: list[Exchange] = []
         self.reads: Counter[str] = Counter()
+        self.traffic = Traffic()
         self.observers: list[Callable[[Exchange], None]] = []
         self.url = ""
         self._numbers = itertools.count(1)
@@ -116,6 +118,7 @@ class SandboxServer:
             Route("/_sandbox/state", self._show_state),
             Route("/_sandbox/log", self._show_log),
             Route("/_sandbox/reads", self._show_reads),
+            Route("/_sandbox/traffic", self._count, methods=["GET", "POST"]),
             Route("/_sandbox/faults", self._set_fault, methods=["GET", "POST", "DELETE"]),
             Route("/_sandbox/hand", self._by_hand, methods=["POST"]),
             Route("/_sandbox/switches", self._switch, methods=["POST"]),
@@ -127,6 +130,14 @@ class SandboxServer:
 
     async def _show_reads(self, _: Request) -> Response:
         return _json(dict(self.reads))
+
+    async def _count(self, request: Request) -> Response:
+        """What was asked since this was last POSTed to, which also sets the limit (null: none)."""
+        told = self.traffic.told()
+        if request.method == "POST":
+            self.traffic.limit = (await request.json())["limit"]
+            self.traffic.forget()
+        return _json(told)
 
     async def _show_log(self, _: Request) -> Response:
         return _json(
@@ -232,6 +243,12 @@ class _Recorder:
             return
         body = await _whole_body(receive)
         call = f"{scope['method']} {scope['path']}"
+        if not self._sandbox.traffic.begins(scope["method"], scope["path"]):
+            self._sandbox.traffic.ends(429)
+            await _reply(
+                send, 429, [(b"content-type", b"application/json")], b'{"message": "Too many requests"}', dropped=False
+            )
+            return
         hit = [fault for fault in self._sandbox.faults if fault.hits(call)]
         for waited in hit:
             if waited.kind == "slow":
@@ -252,6 +269,7 @@ class _Recorder:
         self._record(scope, body, number, request_id, status, headers, answer, fault, handled)
         if fault is not None and fault.kind == "held-after":
             await self._taken_back(fault)
+        self._sandbox.traffic.ends(status)
         await _reply(send, status, headers, answer, dropped=fault is not None and fault.kind.startswith("drop"))
 
     async def _taken_back(self, fault: Fault) -> None:
