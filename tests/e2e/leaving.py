@@ -20,7 +20,7 @@ from tests.conftest import Database
 from tests.e2e import truth
 from tests.e2e.conftest import Copy
 from tests.e2e.desk import Desk, Ended
-from tests.e2e.fleet import call, twice
+from tests.e2e.fleet import call
 from tests.e2e.ledger import mismatches
 from tests.e2e.nursery import Nursery
 from tests.e2e.truth import MARK, Truth
@@ -177,12 +177,12 @@ class Scene:
         return [exchange for server in (self.world.looker, self.world.teamcity) for exchange in server.log]
 
     def books(self) -> list[str]:
-        """What the log and the trail do not agree about, what is wrong with the chain, and what was done twice."""
+        """What the log and the trail do not agree about, and what is wrong with the chain."""
         with self.store.begin() as session:
             trail = [data(entry) for entry in chain.entries(session)]
             verdict = chain.verify(session)
         logs = {server.name: [call(e) for e in server.log] for server in (self.world.looker, self.world.teamcity)}
-        return [*mismatches(logs, trail), *([] if verdict.ok else [verdict.what]), *twice(self.log())]
+        return mismatches(logs, trail) + ([] if verdict.ok else [verdict.what])
 
 
 class Hold:

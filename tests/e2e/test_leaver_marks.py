@@ -12,9 +12,10 @@ import pytest
 from tests.conftest import Database
 from tests.e2e.conftest import Copy
 from tests.e2e.desk import Ended
-from tests.e2e.leaving import Hold, Scene, Stage, about, eventually, shown, stage, takes
+from tests.e2e.leaving import WHO, Hold, Scene, Stage, about, eventually, shown, stage, takes
 from tests.e2e.nursery import Nursery, nursery
 from tests.e2e.truth import lies
+from worker.sandbox.world import World
 from worker.store import offboardings
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("leavers")]
@@ -159,3 +160,70 @@ def test_an_account_that_a_sync_is_in_the_middle_of_making_gets_nothing_after_th
         assert ended.out, ended
         assert given_since_the_mark(scene) == []
         assert lies(ended.json(), scene.truth(), scene.truth()) == []
+
+
+def test_a_forced_one_stays_out_for_ten_ticks_while_the_source_says_active_and_somebody_lets_them_in_again(
+    scene: Scene,
+) -> None:
+    before = scene.truth()
+    out = scene.offboard("--force")
+    assert lies(out.json(), before, scene.truth()) == []
+    meddling = {3: "looker", 6: "teamcity"}
+    for tick in range(10):
+        if tick in meddling:
+            let_in_again(scene, meddling[tick])
+        assert scene.trueup("sync").code in (0, 2), tick
+        assert not able(scene), f"tick {tick}"
+    assert given_since_the_mark(scene) == []
+    assert [row.trigger for row in scene.offboardings()] == ["operator", "watch", "watch"]
+    assert scene.books() == []
+
+
+def let_in_again(scene: Scene, target: str) -> None:
+    """By hand, as if the source were right."""
+    if target == "looker":
+        scene.world.looker.enable(scene.looker_id())
+        scene.world.looker.add_to_group(scene.looker_id(), GROUP)
+    else:
+        scene.world.teamcity.add_role(scene.teamcity_id(), *ROLE)
+
+
+def able(scene: Scene) -> set[str]:
+    """What they can get in by, and what they may do then, in all their accounts."""
+    rights = ("account", "role:", "group:", "password", "token:")
+    return {f"{place} {key}" for place, key in scene.truth().keys if key.startswith(rights)}
+
+
+ARRIVALS = {
+    "Looker, which keeps the account that it was": lambda world: world.looker.sso_arrival(WHO),
+    "TeamCity, where somebody had deleted it": lambda world: (
+        world.teamcity.delete_user(world.teamcity.world.named(WHO).id),
+        world.teamcity.sso_arrival(WHO, ["developers"]),
+    ),
+    "TeamCity, into the account that it was": lambda world: world.teamcity.sso_arrival(WHO, ["developers"]),
+}
+
+
+@pytest.mark.parametrize("arrives", ARRIVALS.values(), ids=ARRIVALS.keys())
+def test_an_account_that_single_sign_on_makes_again_a_second_later_is_ended_and_told_of(
+    scene: Scene, arrives: Callable[[World], object]
+) -> None:
+    scene.world.looker.sso(default_new_user_role_ids=("4",))
+    scene.leaves()
+    assert scene.offboard().code == 2
+    assert not able(scene)
+    before = scene.truth()
+    arrives(scene.world)
+    assert able(scene), "they are in again"
+    back = scene.truth()
+    scene.trueup("sync")
+    assert not able(scene)
+    assert given_since_the_mark(scene) == []
+    assert [row.trigger for row in scene.offboardings()] == ["operator", "watch"]
+    (told,) = scene.trail("leaver reappeared")
+    assert told["personal"]["note"]
+    found = scene.receipt()
+    assert (found["trigger"], found["state"]) == ("watch", "closed")
+    assert lies(found, back, scene.truth()) == []
+    assert before.held.keys() <= back.held.keys() | {("teamcity", "104")}
+    assert scene.books() == []

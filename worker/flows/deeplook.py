@@ -136,8 +136,9 @@ def _adopt(
         mine = [tie.account_id for tie in ties if tie.linked and tie.person_id == case.person_id]
         there = [*mirror.account_rows_of(session, case.target, mine).values(), *fresh]
         trust = site.loaded.settings.correlation_of(case.target).trust
+        out = offboardings.known_when_out(session, now, now, case.target)
         found = correlate(
-            [_known_person(case, person, trust) for person in crowd],
+            [_known_person(case, person, trust, out) for person in crowd],
             [_known_account(a, deep, declared, catalogue) for a in there if not guards.no_person(a)],
             ties, trust, (),
         )  # fmt: skip
@@ -167,9 +168,10 @@ def _who_else(case: Case, session: Session, fresh: Collection[Account]) -> list[
     return [case.person, *(other for other in others if other.identities)]
 
 
-def _known_person(case: Case, person: Person, trust: Sequence[str]) -> Known:
-    keys = _keys(case, person)
-    return Known(person.id, {key: keys.get(key, "") for key in trust}, departed=person.id == case.person_id)
+def _known_person(case: Case, person: Person, trust: Sequence[str], out: Mapping[str, frozenset[str]]) -> Known:
+    keys, departed = _keys(case, person), person.id == case.person_id
+    known = out.get(person.id) if departed else None
+    return Known(person.id, {key: keys.get(key, "") for key in trust}, departed, out=known)
 
 
 def _known_account(

@@ -83,6 +83,7 @@ class _Pass:
         self._snapshots = guards.fresh_snapshots(site, session, name)
         current = mirror.current_snapshot(session, name)
         self._read_at = current.started_at if current else self._now
+        self._known_when_out = offboardings.known_when_out(session, self._now, self._read_at, name)
 
     def made(self) -> Reconciled:
         policy = self._policy()
@@ -197,7 +198,8 @@ class _Pass:
             keys["email"] = person.text("email") or person.identities[0].email
         if "name" in asked:
             keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
-        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED)
+        departed = person.standing is Standing.DEPARTED
+        return Known(person.id, keys, departed, out=self._known_when_out.get(person.id) if departed else None)
 
     def _known_account(self, account: Account) -> Known:
         name = account.profile.get("name") or " ".join(

@@ -245,6 +245,19 @@ def out_before(session: Session, now: dt.datetime, moment: dt.datetime) -> set[s
     return set(rows)
 
 
+def known_when_out(session: Session, now: dt.datetime, moment: dt.datetime, target: str) -> dict[str, frozenset[str]]:
+    """By the ids of those people, the accounts of theirs in a target that the receipt speaks of."""
+    rows = session.execute(
+        text(
+            "SELECT o.person_id::text AS person_id, ARRAY(SELECT jsonb_object_keys(t.record->'accounts')) AS accounts"
+            " FROM offboarding o JOIN offboarding_target t ON t.offboarding_id = o.id AND t.target = :target"
+            " WHERE o.state = 'closed' AND o.watch_until > :now AND o.locked_at IS NOT NULL AND o.closed_at < :moment"
+        ),
+        {"now": now, "moment": moment, "target": target},
+    )
+    return {row.person_id: frozenset(row.accounts) for row in rows}
+
+
 def end_watch(session: Session, person_id: uuid.UUID) -> None:
     """They are back, or a newer receipt is what is watched from now on."""
     session.connection().execute(
