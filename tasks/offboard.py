@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 
-from tasks.app import task
+from tasks.app import share, task
 from worker.flows import leaving, offboarding
 from worker.flows.site import Site
 
 
 @task(leaving.OFFBOARD)
 def offboard(site: Site, offboarding_id: str, target: str = "") -> None:
-    offboarding.work(site, uuid.UUID(offboarding_id), target)
+    offboarding.work(site, uuid.UUID(offboarding_id), target, share())

@@ -126,18 +126,20 @@ def add_parts(session: Session, id: uuid.UUID, targets: Collection[str]) -> None
     session.flush()
 
 
-def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
-    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at, oldest first."""
+def hands(session: Session, now: dt.datetime, *, untouched: bool = False) -> list[tuple[uuid.UUID, str]]:
+    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at, oldest first, and before them who
+    is not marked yet; `untouched`: only where nobody has looked yet."""
     rows = session.execute(
         text(
             "SELECT o.id, '' AS target, o.requested_at FROM offboarding o"
             " WHERE o.closed_at IS NULL AND o.state = 'asked' AND coalesce(o.not_before, :now) <= :now"
             " UNION ALL SELECT o.id, t.target, o.requested_at FROM offboarding o"
             " JOIN offboarding_target t ON t.offboarding_id = o.id"
-            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open' AND coalesce(t.not_before, :now) <= :now"
+            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open'"
+            " AND coalesce(t.not_before, :now) <= :now AND (t.looked_at IS NULL OR NOT :untouched)"
             " ORDER BY 3, 2"
         ),
-        {"now": now},
+        {"now": now, "untouched": untouched},
     ).all()
     if not rows:
         return []
@@ -145,7 +147,8 @@ def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
         text("SELECT name, owner FROM lease WHERE name LIKE 'offboarding %' AND expires_at > clock_timestamp()")
     )
     busy = {row.name for row in held if not certainly_dead(row.owner)}
-    return [(row.id, row.target) for row in rows if claim_name(row.id, row.target) not in busy]
+    free = [(row.id, row.target) for row in rows if claim_name(row.id, row.target) not in busy]
+    return sorted(free, key=lambda one: one[1] != "")
 
 
 def claim_name(id: uuid.UUID, target: str) -> str:
