@@ -45,6 +45,7 @@ class Truth:
 
     held: Mapping[Place, frozenset[str]]
     works: Mapping[str, Work] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)  # how a receipt calls what is kept, by key
 
     @property
     def keys(self) -> set[tuple[Place, str]]:
@@ -55,7 +56,9 @@ def of(world: World, login: str) -> Truth:
     """Every account that has this address or name, by whatever credential, and what works in anybody's name."""
     looker = {("looker", user.id): frozenset(_in_looker(world, user)) for user in lookers(world, login)}
     teamcity = {("teamcity", str(user.id)): frozenset(_in_teamcity(user)) for user in teamcities(world, login)}
-    return Truth({**looker, **teamcity}, dict(_works(world)))
+    groups = {f"group:{group.id}": f"kept group {group.name}" for group in world.looker.instance.groups.values()}
+    ways = {f"sign-on:{name}": f"kept {label}" for name, label in SIGN_ON.items()}
+    return Truth({**looker, **teamcity}, dict(_works(world)), {**groups, **ways})
 
 
 def lookers(world: World, login: str) -> list[LookerUser]:
@@ -117,10 +120,11 @@ def lies(receipt: Mapping[str, Any], before: Truth, now: Truth) -> list[str]:
         named = Counter(line["key"] for line in some)
         found += [f"{key} of {place} is on {number} lines" for key, number in named.items() if number > 1]
     for place, keys in _joined(before.held, now.held).items():
-        found += [f"{key} of {place} is on no line" for key in keys if not _told(lines.get(place, []), place, key)]
+        some = lines.get(place, [])
+        found += [f"{key} of {place} is on no line" for key in keys if not _told(some, place, key, now)]
     for name, work in before.works.items():
         place = ("looker", work.owner)
-        if place in before.held and not _told(lines.get(place, []), place, name):
+        if place in before.held and not _told(lines.get(place, []), place, name, now):
             found.append(f"{name} is on no line")
     return [*found, *_headline(receipt, now)]
 
@@ -154,7 +158,7 @@ def _wrong(line: Line, place: Place, before: Truth, now: Truth) -> str:
     if key in before.works:
         return _wrong_work(fate, before.works[key], now.works.get(key), line)
     if key.startswith("kept "):
-        return _wrong_kept(line, held)
+        return _wrong_kept(line, held, now)
     if key.startswith("unseen "):
         return ""
     if fate is Fate.GONE and key in held:
@@ -172,15 +176,15 @@ def _wrong_work(fate: Fate, before: Work, now: Work | None, line: Line) -> str:
     return "" if now.owner == before.owner and fate in (Fate.STAYS, Fate.MANUAL) else f"it is {now} and {line['fate']}"
 
 
-def _wrong_kept(line: Line, held: frozenset[str]) -> str:
-    kinds = {f"kept {label}": f"sign-on:{name}" for name, label in SIGN_ON.items()}
-    if line["key"] in kinds and kinds[line["key"]] not in held:
+def _wrong_kept(line: Line, held: frozenset[str], now: Truth) -> str:
+    keys = [key for key, name in now.names.items() if name == line["key"]]
+    if keys and not held & set(keys) and line["what"] != f"group {ALL_USERS}":
         return "it is gone"
     stays = line["fate"] == Fate.STAYS
     return "the account works" if stays and ACCOUNT in held else ""
 
 
-def _told(lines: list[Line], place: Place, key: str) -> bool:
+def _told(lines: list[Line], place: Place, key: str, now: Truth) -> bool:
     """Whether any line speaks of it: by its name, by that of its kind where nobody sees it, or of the whole account."""
     keys = {line["key"] for line in lines}
     whole = any(line["key"] == ACCOUNT and line["what"].startswith("the account and everything") for line in lines)
@@ -191,7 +195,7 @@ def _told(lines: list[Line], place: Place, key: str) -> bool:
     return (
         whole
         or key in keys
-        or (kind == "sign-on" and f"kept {SIGN_ON[name]}" in keys)
+        or now.names.get(key) in keys
         or UNSEEN.get(f"{place[0]} {kind}") in blind
         or (kind in ("schedule", "alert", "dashboard", "look") and any("what worked for others" in b for b in blind))
     )

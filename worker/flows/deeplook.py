@@ -78,8 +78,16 @@ def look(case: Case, *, heirlooms: float | None = None) -> Looks:
         out_of_bounds = guards.bystanders(
             case.site, session, case.target, looks.accounts, {case.person_id: case.person}
         )
-    never = {id: (f"never touched by Trueup: {why}", ()) for id, why in out_of_bounds.items() if id in deep}
+    never = {id: _never(case, id, why) for id, why in out_of_bounds.items() if id in deep}
     return Looks(deep, catalogue, {**untouched, **never})
+
+
+def _never(case: Case, account_id: str, why: str) -> tuple[str, tuple[str, ...]]:
+    hands = (
+        f"Decide by hand what becomes of account {account_id} in {case.target}, and of what can be done with it.",
+        "If it is to go like any other: see to it that it may be touched, and run `trueup offboard` again.",
+    )
+    return f"never touched by Trueup: {why}", hands
 
 
 def completed(case: Case, first: Looks, after: Looks) -> Looks:
@@ -229,6 +237,7 @@ def _account_record(before: Mapping[str, Any], id: str, looks: Looks, now: str, 
         "login": (account.login or account.email) if account else before.get("login", ""),
         "seen": {**before.get("seen", {}), **{key: looks.label(id, key) for key in keys}},
         "left": sorted(keys) if final else None,
+        "blind": sorted({*before.get("blind", ()), *looks.unseen_keys(id)}),
         "looked_at": now,
         "until": {key: at.isoformat() for key, at in seen.until.items()},
         "hidden": [
