@@ -148,3 +148,38 @@ def test_whoever_is_killed_there_is_succeeded_and_the_receipt_is_true(played: St
         killed = die_there(scene, boundary)
         assert killed.code == -signal.SIGKILL, killed
         assert finished(scene, before) == []
+
+
+@pytest.mark.fleet
+@pytest.mark.timeout(3600)
+def test_whoever_is_killed_at_any_boundary_is_succeeded_and_the_receipt_is_true(
+    played: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with played.scene(leavers=LEAVERS) as scene:
+        before = furnish(scene)
+        assert scene.offboard().code == 2
+        assert finished(scene, before) == []
+        calls = list(dict.fromkeys(f"{exchange.method} {exchange.path}" for exchange in scene.log()))
+    assert len(calls) >= 15, "two dozen doors"
+    boundaries = [Boundary(call=call, done=done) for call in calls for done in (False, True)]
+    found = [line for boundary in boundaries for line in wrong(played, boundary)]
+    commits = 0
+    while (more := wrong(played, Boundary(commit=commits + 1))) != [NOT_KILLED]:
+        found, commits = found + more, commits + 1
+    assert commits > 2 * len(calls), "attempted and outcome of each, at least"
+    with capsys.disabled():
+        print(f"\n  killed at {len(boundaries)} calls and after {commits} commits", end="", flush=True)
+    assert not found, "\n".join(found)
+
+
+NOT_KILLED = "it was not killed"
+
+
+def wrong(played: Stage, boundary: Boundary) -> list[str]:
+    """One scenario: killed there, and finished by another; everything that is not as it should be, in words."""
+    with played.scene(leavers=LEAVERS) as scene:
+        before = furnish(scene)
+        killed = die_there(scene, boundary)
+        if killed.code != -signal.SIGKILL:
+            return [NOT_KILLED]
+        return [f"killed {boundary}: {what}" for what in finished(scene, before)]

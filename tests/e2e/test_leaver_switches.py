@@ -231,10 +231,6 @@ TEAMCITY = {
         with_account(lambda server, id: server.add_token(id, "CI/CD"), "teamcity"),
         {"teamcity token:CI/CD": (MANUAL, "Access Tokens")},
     ),
-    "we may change no user any more": Case(
-        lacking("change_user", "change_user_roles_in_project"),
-        {"teamcity access tokens": (UNSEEN, "change_user")},
-    ),
 }  # fmt: skip
 
 
@@ -268,3 +264,65 @@ def written(scene: Scene, receipt: Mapping[str, Any], folder: Path) -> None:
         assert all(step in shown for step in line["hands"]) or line["fate"] != MANUAL
     assert scene.trueup("receipt", WHO, "--html", str(folder / "receipt.html")).code == 2
     assert receipt["headline"] in (folder / "receipt.html").read_text(encoding="utf-8")
+
+
+CREDENTIALS = {
+    "our account at Looker is no administrator any more": ("looker", lambda scene: scene.world.looker.revoke_role(
+        scene.world.looker.own_account, "Admin"
+    )),
+    "our key of Looker is gone": ("looker", lambda scene: scene.world.looker.instance.users[
+        scene.world.looker.own_account
+    ].keys.clear()),
+    "our account at TeamCity may change nobody": (
+        "teamcity", lacking("change_user", "change_user_roles_in_project"),
+    ),
+    "our token of TeamCity has ended": ("teamcity", lambda scene: scene.world.teamcity.world.own.tokens.clear()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "turn"), CREDENTIALS.values(), ids=CREDENTIALS)
+def test_where_our_credentials_will_not_do_the_receipt_says_that_it_is_not_finished_and_the_other_target_is(
+    played: Stage, target: str, turn: Turn
+) -> None:
+    """It is tried again by itself for as long as it takes, so nobody waits for it here."""
+    with played.scene(leavers=LEAVERS) as scene:
+        furnish(scene)
+        turn(scene)
+        before = scene.truth()
+        scene.leaves()
+        assert scene.trueup("offboard", WHO, "--reason", "they left").code == 0
+        assert scene.trueup("sync").code == 1
+        receipt = scene.receipt()
+        assert list(receipt["unfinished"]) == [target]
+        assert f"{target} not finished" in receipt["headline"]
+        assert not receipt["complete"]
+        assert lies(receipt, before, scene.truth()) == []
+        (other,) = {"looker", "teamcity"} - {target}
+        assert any(key == "account" for (place, _), key in before.keys if place == other)
+        assert not any(key == "account" for (place, _), key in scene.truth().keys if place == other)
+
+
+STATUSES = {
+    "ACTIVE": False, "LOCKED_OUT": False, "PASSWORD_EXPIRED": False, "RECOVERY": False, "SUSPENDED": False,
+    "STAGED": False, "PROVISIONED": False, "SOMETHING_NEW": False, "DEPROVISIONED": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("status", "departed"), STATUSES.items(), ids=STATUSES)
+def test_whoever_the_source_does_not_call_departed_loses_nothing_and_it_says_so(
+    played: Stage, status: str, departed: bool
+) -> None:
+    with played.scene(leavers=LEAVERS) as scene:
+        scene.world.okta.set_status(scene.okta_id(), status)
+        before = scene.truth()
+        ended = scene.offboard()
+        (row,) = scene.offboardings()
+        if departed:
+            assert (row.state, scene.truth() != before) == ("closed", True)
+            return
+        assert (row.state, ended.code) == ("not confirmed", 2)
+        assert scene.truth() == before
+        assert scene.log() == []
+        assert status in ended.json()["said"]
+        assert not ended.json()["complete"]
+        assert ended.json()["headline"] == "Ended before it was done: not confirmed"

@@ -116,15 +116,23 @@ def lies(receipt: Mapping[str, Any], before: Truth, now: Truth) -> list[str]:
     lines: Mapping[Place, list[Line]] = _by_account(receipt)
     found: list[str] = []
     for place, some in lines.items():
-        found += [f"{_shown(line)}: {why}" for line in some if (why := _wrong(line, place, before, now))]
+        open_ = place[0] in receipt["unfinished"]
+        verdicts = [(line, _wrong(line, place, before, now, unfinished=open_)) for line in some]
+        found += [f"{_shown(line)}: {why}" for line, why in verdicts if why]
         named = Counter(line["key"] for line in some)
         found += [f"{key} of {place} is on {number} lines" for key, number in named.items() if number > 1]
     for place, keys in _joined(before.held, now.held).items():
+        if place[0] in receipt["unfinished"]:  # nobody has looked there, and it says so
+            continue
         some = lines.get(place, [])
         found += [f"{key} of {place} is on no line" for key in keys if not _told(some, place, key, now)]
     for name, work in before.works.items():
         place = ("looker", work.owner)
-        if place in before.held and not _told(lines.get(place, []), place, name, now):
+        if (
+            place in before.held
+            and "looker" not in receipt["unfinished"]
+            and not _told(lines.get(place, []), place, name, now)
+        ):
             found.append(f"{name} is on no line")
     return [*found, *_headline(receipt, now)]
 
@@ -144,11 +152,11 @@ def _joined(*some: Mapping[Place, frozenset[str]]) -> dict[Place, set[str]]:
     return found
 
 
-def _wrong(line: Line, place: Place, before: Truth, now: Truth) -> str:
+def _wrong(line: Line, place: Place, before: Truth, now: Truth, *, unfinished: bool) -> str:
     """Why a line is not so; "" where it is."""
     fate, key, held = Fate(line["fate"]), line["key"], now.held.get(place, frozenset())
-    if fate is Fate.PENDING and not line.get("unfinished"):
-        return "nobody is at it any more"
+    if fate is Fate.PENDING:
+        return "" if unfinished else "nobody is at it any more"
     if fate is Fate.MANUAL and not line["hands"]:
         return "it does not say what to do"
     if fate in (Fate.UNSEEN, Fate.STAYS) and not line["because"]:
