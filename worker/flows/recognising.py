@@ -9,7 +9,7 @@ from worker.ports import Source, Target
 from worker.rest import LANE
 from worker.store import installations, leases
 
-LATELY = 10.0  # seconds for which many who leave at once need not each ask again
+LATELY = 30.0  # seconds for which many who leave at once need not each ask again
 
 
 def recognise(site: Site, name: str, connector: Source | Target) -> None:

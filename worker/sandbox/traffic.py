@@ -8,7 +8,7 @@ from collections import Counter, deque
 from typing import Any
 
 MINUTE = 60.0
-_ID = re.compile(r"(?<=/)(?:id:)?(?:\d+|00[ugo][0-9A-Za-z]+)(?=/|$)")
+_ID = re.compile(r"(?<=/)(?:(?:id:)?\d+|00[ugo][0-9A-Za-z]+|username:[^/]+)(?=/|$)|(?<=/tokens/).+|(?<=/roles/).+")
 
 
 class Traffic:
