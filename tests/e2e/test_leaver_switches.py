@@ -304,7 +304,7 @@ def test_where_our_credentials_will_not_do_the_receipt_says_that_it_is_not_finis
 
 STATUSES = {
     "ACTIVE": False, "LOCKED_OUT": False, "PASSWORD_EXPIRED": False, "RECOVERY": False, "SUSPENDED": False,
-    "STAGED": False, "PROVISIONED": False, "SOMETHING_NEW": False, "DEPROVISIONED": True,
+    "STAGED": False, "PROVISIONED": False, "DEPROVISIONED": True,
 }  # fmt: skip
 
 
