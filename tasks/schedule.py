@@ -1,4 +1,4 @@
-"""What the beat sends: one tick, every few seconds, and nothing else.
+"""What the beat sends: one tick, every few seconds, one more to the leavers' workers, and nothing else.
 
 A tick asks the database which slots are due (`worker.settings.schedule.jobs` is the whole schedule on one screen),
 makes each of them once however many beats tick, and sends workers to what they left behind. So a beat has nothing to
@@ -15,5 +15,8 @@ TICK = float(os.environ.get("TRUEUP_TICK_SECONDS", "5"))
 BEAT: dict[str, Any] = {
     "beat_scheduler": "tasks.alive:Metronome",  # in memory
     "beat_max_loop_interval": TICK,
-    "beat_schedule": {"tick": {"task": "trueup.tick", "schedule": TICK, "options": {"expires": 2 * TICK}}},
+    "beat_schedule": {
+        name: {"task": f"trueup.{name}", "schedule": TICK, "options": {"expires": 2 * TICK}}
+        for name in ("tick", "look for leavers")
+    },
 }

@@ -25,6 +25,7 @@ from worker.flows.site import Nudge
 QUEUES: Mapping[str, str] = {
     "offboard": "leaver",
     "apply departures": "leaver",
+    "look for leavers": "leaver",
     "apply": "apply",
     "read": "sync",
     "reconcile": "sync",

@@ -27,6 +27,9 @@ CALLS_END: ContextVar[float | None] = ContextVar("CALLS_END", default=None)
 CALLS_OVER: ContextVar[float | None] = ContextVar("CALLS_OVER", default=None)
 """The time.monotonic() by which calls are to be over: their time-outs shrink to what is left of it."""
 
+LAST_WORD: ContextVar[Callable[[], None] | None] = ContextVar("LAST_WORD", default=None)
+"""Asked right before a call that changes anything is sent, when all waiting is over; raises what speaks against it."""
+
 LANE: ContextVar[str] = ContextVar("LANE", default="")
 """Whose turn calls take: "leaver" while the access of departed people is taken away, "" for everything else."""
 
@@ -210,9 +213,13 @@ class Rest:
         content: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
+        log_in: bool = False,
     ) -> Reply:
-        """Mutate, once, never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses."""
-        return self._once(method, path, params, *_packed(json, content, headers), accept, reading=method in READS)
+        """Mutate, once, never repeated. Raises Unknown wherever it may have happened; `accept` adds good statuses. A
+        `log_in` changes nothing for anybody."""
+        last_word = None if log_in else LAST_WORD.get()
+        reading = method in READS
+        return self._once(method, path, params, *_packed(json, content, headers), accept, last_word, reading=reading)
 
     def _once(
         self,
@@ -222,6 +229,7 @@ class Rest:
         body: bytes | str | None,
         headers: Mapping[str, str] | None,
         accept: Collection[int],
+        last_word: Callable[[], None] | None = None,
         *,
         reading: bool,
     ) -> Reply:
@@ -232,6 +240,8 @@ class Rest:
         self._line.before(bucket)
         status, gauge = 0, None
         try:
+            if last_word is not None:
+                last_word()
             timeout = self._time_left(call)  # again: the line may have taken some
             sent = {**self._authorize(), **(self._sign(method, url) if self._sign else {}), **(headers or {})}
             with self._counting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from worker.core.correlation import Correlation, Dispute, Known, Tie, correlate,
 LOGIN, EMAIL = ("login",), ("email",)
 
 
-def known(id: str, login: str = "", email: str = "", **more: bool) -> Known:
+def known(id: str, login: str = "", email: str = "", **more: Any) -> Known:
     return Known(id, {"login": login, "email": email}, **more)
 
 
@@ -228,6 +229,33 @@ def test_a_person_whose_linked_account_is_gone_is_disputed_like_anybody_else() -
     answer = found([ANA], [known("2", "ana@acme.example", privileged=True)], Tie("1", "ana"))
     assert [d.account_id for d in answer.disputes] == ["2"]
     assert answer.disputed_people == {"ana"}
+
+
+OUT = known("ana", "ana@acme.example", departed=True, out=frozenset({"1"}))
+OLD, NEW = known("1", "ana@acme.example"), known("2", "ana@acme.example")
+
+
+def test_an_account_that_is_made_for_a_leaver_who_was_out_is_theirs_too_so_that_it_can_be_closed() -> None:
+    assert found([OUT], [OLD, NEW], Tie("1", "ana")).new_ties == (Tie("2", "ana", primary=False, key="login"),)
+    assert found([OUT], [NEW], Tie("1", "ana")).new_ties == (Tie("2", "ana", key="login"),)
+
+
+@pytest.mark.parametrize(
+    ("people", "accounts", "ties"),
+    [
+        ([replace(OUT, out=frozenset({"1", "2"}))], [OLD, NEW], ["ana"]),
+        ([replace(OUT, out=None)], [OLD, NEW], ["ana"]),
+        ([OUT, known("new ana", "ana@acme.example")], [OLD, NEW], ["ana"]),
+        ([OUT], [OLD, replace(NEW, privileged=True)], ["ana"]),
+        ([OUT, BEN], [OLD, NEW, known("3", "ana@acme.example")], ["ana", "", "ben"]),
+    ],
+    ids=["was there", "was not out", "may be their successor's", "has power", "has a rival that is somebody else's"],
+)
+def test_it_is_a_humans_where_it(people: list[Known], accounts: list[Known], ties: list[str]) -> None:
+    linked = [Tie(account.id, who) for account, who in zip(accounts, ties, strict=False) if who]
+    answer = found(people, accounts, *linked)
+    assert [dispute.account_id for dispute in answer.disputes] == ["2"]
+    assert answer.new_ties == ()
 
 
 def test_an_account_that_was_deleted_and_made_anew_is_linked_like_a_first_one() -> None:

@@ -1,4 +1,5 @@
-"""Forks `trueup` processes that have everything imported already, and ends them by kill -9 after the n-th commit.
+"""Forks `trueup` processes that have everything imported already, and ends them by kill -9 after the n-th commit, or
+around the one that writes something.
 
 Each is the real command, `worker.cli.main`, in a process of its own; only the two seconds of importing are saved.
 Run as `python -m tests.e2e.nursery`; `Nursery` gives it its orders, a line of JSON each.
@@ -14,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from typing import Any
 from tests.e2e.desk import Ended
 
 NEVER = 1_000_000
+APPLYING = "INSERT INTO lease"  # of an account
+LEAVERS = ("work", "leavers")  # not a command: what a worker for leavers does until nothing is left
 # What a pass imports, some of it when it is needed; forked processes find it here.
 _IMPORTED = (
     "worker.cli", "worker.sources.okta", "worker.sources.entra", "worker.targets.looker.session",
@@ -44,11 +48,15 @@ class Nursery:
         folder: Path,
         *,
         kill_after_commit: int = NEVER,
+        since: str = APPLYING,
+        kill_around: tuple[str, str] = ("", ""),
         born: Callable[[int], None] = lambda _: None,
     ) -> tuple[Ended, int]:
-        """How it ended, and how many commits it made since it began to apply. `born` is told its process id."""
+        """How it ended, and how many commits it made since it began to apply, or since the first statement that begins
+        so. `kill_around` is "before" or "after" the commit of such a statement. `born` is told its process id."""
         order = {
             "words": words, "environment": dict(environment), "folder": str(folder), "kill": kill_after_commit,
+            "since": since, "around": kill_around,
         }  # fmt: skip
         assert self.process.stdin
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -79,9 +87,9 @@ def nursery() -> Iterator[Nursery]:
         process.stdin.close()
 
 
-def _count_commits(report: Path, kill_after: int) -> None:
-    """From the first claim of an account on, count what was written and committed, by whichever thread, and die
-    right after the n-th."""
+def _count_commits(report: Path, kill_after: int, since: str, around: Sequence[str]) -> None:
+    """From the first claim of an account on, or another statement, count what was written and committed, by whichever
+    thread, and die right after the n-th; or around the first that has a statement in it."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlmodel import Session
@@ -90,22 +98,35 @@ def _count_commits(report: Path, kill_after: int) -> None:
     commits = count(1)
 
     def before(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
-        if "INTO lease" in statement and parameters["name"].startswith("account "):
+        if around[1] and statement.startswith(around[1]):
+            mine.around = True
+        if statement.startswith(since) and (since != APPLYING or parameters["name"].startswith("account ")):
             applying.set()
+            mine.wrote = since != APPLYING
         # A claim that was only taken or given back is no boundary of its own: the next has it, too.
         elif statement.startswith(("INSERT", "UPDATE", "DELETE")) and not statement.startswith("UPDATE lease"):
             mine.wrote = True
 
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def at_last(_: Any) -> None:
+        if around[0] == "before" and getattr(mine, "around", False):
+            die()
+
     def after(_: Any) -> None:
+        if around[0] == "after" and getattr(mine, "around", False):
+            die()
         if applying.is_set() and getattr(mine, "wrote", False):
             with turn:
                 number = next(commits)
                 report.write_text(str(number))
                 if number == kill_after:
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    die()
         mine.wrote = False
 
     event.listen(Engine, "before_cursor_execute", before)
+    event.listen(Engine, "commit", at_last)
     event.listen(Session, "after_commit", after)
 
 
@@ -116,10 +137,30 @@ def _live(order: Any) -> None:
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(order["environment"])
     sys.argv = ["trueup", *order["words"]]
-    _count_commits(folder / "commits", order["kill"])
+    _count_commits(folder / "commits", order["kill"], order["since"], order["around"])
+    if tuple(order["words"]) == LEAVERS:
+        _work_leavers()
+        sys.exit(0)
     from worker import cli
 
     cli.main()
+
+
+def _work_leavers() -> None:
+    """Take whatever ticks would tell a worker of, until every offboarding has ended."""
+    from worker import wiring
+    from worker.flows import offboarding
+    from worker.store import offboardings
+
+    with wiring.open_site(Path(os.environ["TRUEUP_SETTINGS"]), "worker", lambda _: None) as site:
+        while True:
+            for trouble in offboarding.work_due(site):
+                print(trouble, file=sys.stderr)
+            with site.begin() as session:
+                rows = offboardings.since(session, "", None, 100)
+            if all(row.closed_at is not None for row in rows):
+                return
+            time.sleep(0.05)
 
 
 def _tend() -> None:

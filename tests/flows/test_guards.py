@@ -31,6 +31,7 @@ from worker.flows.reading import read
 from worker.flows.reconcile import Reconciled, reconcile
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Part, Piece, SourcePage
+from worker.sandbox.server import Exchange
 from worker.store import episodes, leases, mirror, people, runs
 
 CREATING = {"create": "auto"}
@@ -345,6 +346,25 @@ def test_a_departure_mark_set_after_the_plan_stops_what_would_be_given(rig: Rig,
         _mark_departed(rig, site, newcomer)
         applied = apply(site, plan.run_id)
         assert not has_account(rig, newcomer)
+        assert [p for p in applied.problems if newcomer in p and "the person has departed meanwhile" in p]
+        assert "create" not in [entry.facts["verb"] for entry in rig.trail(site, "step attempted")]
+
+
+def test_a_departure_mark_set_while_the_account_is_looked_at_stops_the_step_that_was_begun(
+    rig: Rig, newcomer: str
+) -> None:
+    with rig.open("enforce", gates=CREATING) as site:
+        plan = plan_of(passes.plan(site))
+
+        def mark(_: Exchange) -> None:
+            if "create" in [entry.facts["verb"] for entry in rig.trail(site, "step attempted")]:
+                _mark_departed(rig, site, newcomer)
+                rig.world.looker.observers.remove(mark)
+
+        rig.world.looker.observers.append(mark)
+        applied = apply(site, plan.run_id)
+        assert mark not in rig.world.looker.observers, "it was looked at"
+        assert "POST /api/4.0/users" not in rig.mutations(), "not even an empty one"
         assert [p for p in applied.problems if newcomer in p and "the person has departed meanwhile" in p]
 
 

@@ -225,6 +225,7 @@ def test_a_run_that_was_planned_before_gives_nothing_after_the_mark(rig: Rig, si
     finish(rig, site)
     applied = apply(site, planned.run_id)
     assert any(who in said and "departed meanwhile" in said for said in applied.problems)
+    assert "join group" not in [entry.facts["verb"] for entry in rig.trail(site, "step attempted")]
     assert rig.looker_groups(who) == set()
     assert row(site, id).state == "closed"
 

@@ -8,6 +8,7 @@ _OFF, _HOLDS, _LOCK = "flows/offboarding.py", "flows/holds.py", "flows/lockout.p
 _LOOK, _REMOVALS, _MARKS, _CORE = "flows/deeplook.py", "flows/removals.py", "store/marks.py", "core/receipt.py"
 _TEST, _LAW = "flows/test_offboarding.py::test", "core/test_receipt.py::test"
 _JOINED, _JOINING = "flows/test_leavers_joined.py::test", "store/joining.py"
+_GUARD = "flows/test_guards.py::test"
 
 MUTANTS = (
     Mutant("the mark comes before anything", _OFF,
@@ -16,6 +17,12 @@ MUTANTS = (
     Mutant("nothing is given after the mark", "flows/effects.py",
            "if giving and self._person_id and people.departure_marked(session, self._person_id):", "if False:",
            f"{_TEST}_a_run_that_was_planned_before_gives_nothing_after_the_mark"),
+    Mutant("nor by a step that was begun before it", "flows/effects.py",
+           "if self._person_id and people.departure_marked(session, self._person_id):", "if False:",
+           f"{_GUARD}_a_departure_mark_set_while_the_account_is_looked_at_stops_the_step_that_was_begun"),
+    Mutant("the last word is asked when all waiting is over", "rest.py", "                last_word()\n",
+           "                pass\n",
+           f"{_GUARD}_a_departure_mark_set_while_the_account_is_looked_at_stops_the_step_that_was_begun"),
     Mutant("an old read lifts no mark", _MARKS,
            " and all(row.fresh for row in deciding):", ":",
            f"{_TEST}_a_read_that_began_before_the_mark_does_not_lift_it_and_a_later_one_does"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -34,7 +34,7 @@ from worker.errors import Refused, Rejected, Unknown
 from worker.ports import Belongings, Heirloom, Line, Made, Outcome, Step, Unseen
 from worker.rest import CALLS_END, LANE
 from worker.sandbox.looker import LookerSandbox
-from worker.sandbox.looker.instance import VendorError
+from worker.sandbox.looker.instance import Group, VendorError
 from worker.targets.looker import Looker
 
 __all__ = ["sandbox", "stage", "target"]  # fixtures
@@ -611,3 +611,54 @@ def test_content_of_many_pages_is_read_whole(target: Looker, sandbox: LookerSand
     assert {h.id for h in look(target)[1].heirlooms} == made
     sandbox.count_known = False
     assert {h.id for h in look(target)[1].heirlooms} == made
+
+
+# --- few calls, since many leave at once
+
+
+@pytest.fixture
+def leaving_lane() -> Iterator[None]:
+    lane = LANE.set("leaver")
+    yield
+    LANE.reset(lane)
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_a_leaver_who_was_just_looked_at_is_locked_out_in_two_calls(target: Looker, sandbox: LookerSandbox) -> None:
+    account, _ = look(target)
+    sandbox.reads.clear()
+    assert [made.outcome for made in do(target, account, DISABLE)] == [Outcome.APPLIED]
+    assert sum(sandbox.reads.values()) == 1, "it is read back"
+
+
+def test_anybody_else_is_looked_at_right_before(target: Looker, sandbox: LookerSandbox) -> None:
+    account, _ = look(target)
+    sandbox.reads.clear()
+    do(target, account, DISABLE)
+    assert sum(sandbox.reads.values()) == 2
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_what_says_that_somebody_is_out_is_a_look_of_its_own(target: Looker, sandbox: LookerSandbox) -> None:
+    account, _ = look(target)
+    do(target, account, DISABLE)
+    sandbox.enable(ANN)
+    assert look(target)[0].active
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_what_is_everybodys_is_read_once_for_many_who_leave(target: Looker, sandbox: LookerSandbox) -> None:
+    for id in (ANN, BOB, CLEO):
+        look(target, id)
+    (alerts,) = [n for path, n in sandbox.reads.items() if path.endswith("/alerts/search")]
+    (groups,) = [n for path, n in sandbox.reads.items() if path.endswith("/groups/search/with_hierarchy")]
+    assert (alerts, groups) == (1, 1)
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_a_group_that_was_just_made_is_not_overlooked(target: Looker, sandbox: LookerSandbox) -> None:
+    look(target, BOB)
+    made = Group(sandbox.instance.next_id(), "Brand new")
+    sandbox.instance.groups[made.id] = made
+    sandbox.add_to_group(ANN, made.name)
+    assert Entitlement("group", made.id) in look(target)[0].entitlements

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
@@ -12,6 +12,7 @@ from worker.core.identity import Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Refused, Rejected
 from worker.ports import Belongings, Heirloom, Line, Made, Outcome, Task, Unseen
+from worker.rest import LANE
 from worker.sandbox.company import TeamCityUser
 from worker.sandbox.teamcity import ALL_USERS, TeamCitySandbox
 from worker.sandbox.teamcity.problems import Problem
@@ -310,3 +311,48 @@ def test_an_account_that_never_had_a_password_asks_for_no_call_about_it(monkeypa
         target.close()
     assert "password:password" not in found.labels
     assert not [call for call in calls(sandbox) if "password" in call]
+
+
+# --- few calls, since many leave at once
+
+
+@pytest.fixture
+def leaving_lane() -> Iterator[None]:
+    lane = LANE.set("leaver")
+    yield
+    LANE.reset(lane)
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_a_leavers_account_is_looked_at_once_between_two_changes(target: TeamCity, sandbox: TeamCitySandbox) -> None:
+    account, _ = look(target)
+    sandbox.reads.clear()
+    made = done(target, account, leaving(account))
+    shown = [m for m in made if m.outcome is Outcome.APPLIED and "not read back" not in m.detail]
+    assert len(shown) > 3
+    assert sum(sandbox.reads.values()) == len(shown), "each change is read back, and nothing else is read"
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_what_somebody_did_by_hand_meanwhile_is_seen_once_anything_was_sent(
+    target: TeamCity, sandbox: TeamCitySandbox
+) -> None:
+    account, _ = look(target)
+    steps = target.steps(account, leaving(account))
+    groups = [step for step in steps if step.verb == "leave_group"]
+    roles = [step for step in steps if step.verb == "revoke_role"]
+    assert groups
+    assert roles
+    sandbox.remove_role(ANA, str(roles[0].args["role"]), str(roles[0].args["scope"]))
+    assert target.apply(groups[0]).outcome is Outcome.APPLIED
+    assert target.apply(roles[0]).outcome is Outcome.ALREADY_SO
+
+
+def test_nobody_elses_account_is_changed_without_a_look_right_before(
+    target: TeamCity, sandbox: TeamCitySandbox
+) -> None:
+    account, _ = look(target)
+    step = next(step for step in target.steps(account, leaving(account)) if step.verb == "leave_group")
+    sandbox.reads.clear()
+    target.apply(step)
+    assert sum(sandbox.reads.values()) == 2

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class Known:
     """A person or an account by the keys that tell who it is; `departed` and `guest` are for people, `privileged` for
-    accounts. A guest brings a name and an address from elsewhere, which prove nothing here."""
+    accounts. A guest brings a name and an address from elsewhere, which prove nothing here. `out`: of a leaver who was
+    out, the accounts that were known then."""
 
     id: str
     keys: Mapping[str, str]
     departed: bool = False
     privileged: bool = False
     guest: bool = False
+    out: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ def _taken(
     )
 
 
+def _is_new(account: Known, person: Known, rivals: set[str]) -> bool:
+    """Whether it was made under the name of a leaver who was out, and what else has that name was there before: nobody
+    but them is let in with it."""
+    return person.out is not None and account.id not in person.out and rivals <= person.out and not account.privileged
+
+
 class _Hints:
     """Who and what shares a key value, exactly and loosely. Of people only those are kept whom an unlinked account
     could mean: after the first run those are few."""
@@ -176,7 +184,10 @@ class _Hints:
             return f"only a guest has its {keys[0]}, which they bring from elsewhere", candidates
         if len(candidates) > 1:
             return f"its {' and '.join(keys)} {'match' if keys[1:] else 'matches'} {len(candidates)} people", candidates
-        rivals = self._rivals(account, self._known_people[candidates[0]], trusted)
+        person = self._known_people[candidates[0]]
+        rivals = self._rivals(account, person, trusted)
+        if _is_new(account, person, rivals):
+            return Tie(account.id, person.id, primary=person.id not in owners, key=keys[0])
         if rivals:
             return f"{len(rivals) + 1} accounts have the {' or '.join(trusted)} of one person", candidates
         if candidates[0] in owners:

@@ -252,7 +252,8 @@ def _kept(trace: Trace, label: str, why: str) -> Line:
     if trace.left is None:
         return Line(*place, Fate.PENDING, why, seen_at=trace.looked_at)
     if ACCOUNT in trace.left:
-        return Line(*place, Fate.MANUAL, f"{why}; and the account still works", seen_at=trace.looked_at)
+        hands = trace.hands.get(ACCOUNT, ())
+        return Line(*place, Fate.MANUAL, f"{why}; and the account still works", hands=hands, seen_at=trace.looked_at)
     return Line(*place, Fate.STAYS, why, seen_at=trace.looked_at)
 
 

@@ -79,8 +79,16 @@ def look(case: Case, *, heirlooms: float | None = None) -> Looks:
         out_of_bounds = guards.bystanders(
             case.site, session, case.target, looks.accounts, {case.person_id: case.person}
         )
-    never = {id: (f"never touched by Trueup: {why}", ()) for id, why in out_of_bounds.items() if id in deep}
+    never = {id: _never(case, id, why) for id, why in out_of_bounds.items() if id in deep}
     return Looks(deep, catalogue, {**untouched, **never})
+
+
+def _never(case: Case, account_id: str, why: str) -> tuple[str, tuple[str, ...]]:
+    hands = (
+        f"Decide by hand what becomes of account {account_id} in {case.target}, and of what can be done with it.",
+        "If it is to go like any other: see to it that it may be touched, and run `trueup offboard` again.",
+    )
+    return f"never touched by Trueup: {why}", hands
 
 
 def completed(case: Case, first: Looks, after: Looks) -> Looks:
@@ -158,7 +166,8 @@ def _adopt(
         mine = sorted(linked - gone)
         there = [*mirror.account_rows_of(session, case.target, mine).values(), *fresh]
         accounts = [_known_account(a, deep, declared, catalogue) for a in there if not guards.no_person(a)]
-        found = _theirs(case, crowd, accounts, ties)
+        out = offboardings.known_when_out(session, now, now, case.target)
+        found = _theirs(case, crowd, accounts, ties, out)
         people.save_ties(session, case.target, found.new_ties, site.actor, now)
         site.record(session, *(
             site.event(
@@ -173,7 +182,10 @@ def _adopt(
     return {a.id: _left_to_a_human(case, a, found, ties) for a in fresh if a.id not in mine_now}
 
 
-def _theirs(case: Case, crowd: Sequence[Person], accounts: Sequence[Known], ties: Sequence[Tie]) -> Correlation:
+def _theirs(
+    case: Case, crowd: Sequence[Person], accounts: Sequence[Known], ties: Sequence[Tie],
+    out: Mapping[str, frozenset[str]],
+) -> Correlation:  # fmt: skip
     """What of these accounts is beyond doubt the leaver's, under the keys of one identity after the other, and what is
     in doubt. Of what one has found, the next one knows."""
     trust = case.site.loaded.settings.correlation_of(case.target).trust
@@ -182,7 +194,7 @@ def _theirs(case: Case, crowd: Sequence[Person], accounts: Sequence[Known], ties
     disputes: list[Dispute] = []
     for identity in leaver.identities:
         one = replace(leaver, identities=(identity,))
-        known = [_known_person(case, person, trust) for person in (one, *others)]
+        known = [_known_person(case, person, trust, out) for person in (one, *others)]
         found = correlate(known, accounts, [*ties, *new], trust, ())
         new += [tie for tie in found.new_ties if tie.person_id == case.person_id]
         disputes += found.disputes
@@ -201,11 +213,11 @@ def _who_else(case: Case, session: Session, fresh: Collection[Account]) -> list[
     return [case.person, *(other for other in others if other.identities)]
 
 
-def _known_person(case: Case, person: Person, trust: Sequence[str]) -> Known:
-    keys = _keys(case, person)
+def _known_person(case: Case, person: Person, trust: Sequence[str], out: Mapping[str, frozenset[str]]) -> Known:
+    keys, departed = _keys(case, person), person.id == case.person_id
     guest = all(identity.guest for identity in person.identities)
     known = {key: keys.get(key, "") for key in trust}
-    return Known(person.id, known, departed=person.id == case.person_id, guest=guest)
+    return Known(person.id, known, departed=departed, guest=guest, out=out.get(person.id) if departed else None)
 
 
 def _known_account(
@@ -263,6 +275,7 @@ def _account_record(before: Mapping[str, Any], id: str, looks: Looks, now: str, 
         "login": (account.login or account.email) if account else before.get("login", ""),
         "seen": {**before.get("seen", {}), **{key: looks.label(id, key) for key in keys}},
         "left": sorted(keys) if final else None,
+        "blind": sorted({*before.get("blind", ()), *looks.unseen_keys(id)}),
         "looked_at": now,
         "until": {key: at.isoformat() for key, at in seen.until.items()},
         "hidden": [

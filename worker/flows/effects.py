@@ -7,7 +7,7 @@ settled by re-reading before anything else happens to the account.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
@@ -34,7 +34,7 @@ from worker.errors import (
 from worker.flows import guards, home
 from worker.flows.site import Site
 from worker.ports import Made, Outcome, Step, Target, Task
-from worker.rest import CALLS_END, LANE
+from worker.rest import CALLS_END, LANE, LAST_WORD
 from worker.store import decisions, episodes, installations, leases, mirror, notices, people, runs, sweep
 from worker.store.leases import Held
 from worker.store.tables import ChangeRow, Run
@@ -300,7 +300,8 @@ class AccountWork:
 
     def _call(self, step: Step, step_id: uuid.UUID) -> Made:
         with logs.bound(run=self._run.id, step=step_id, change=" ".join(step.tasks)):
-            made, stop = make(self._target, step, self._held)
+            last_word = self._refuse_departed if self._gives(step.tasks) else None
+            made, stop = make(self._target, step, self._held, last_word)
         with self._site.begin() as session:
             self._conclude(session, step_id, made, nothing_happened=stop is not None)
         if made.outcome is Outcome.UNKNOWN:
@@ -310,6 +311,12 @@ class AccountWork:
         if made.outcome not in DONE and not made.again:
             self._end(step.tasks, made.outcome.value, made.detail)
         return made
+
+    def _refuse_departed(self) -> None:
+        """They may have been marked since the step was begun: while its call waited, or the account was looked at."""
+        with self._site.begin() as session:
+            if self._person_id and people.departure_marked(session, self._person_id):
+                raise Refused("the person has departed meanwhile")
 
     def _find_out(self, step: Step, step_id: uuid.UUID, made: Made) -> Made:
         """An unknown outcome is settled by re-reading at once; if that fails too, the next run does it first."""
@@ -353,10 +360,12 @@ class AccountWork:
             episodes.close(session, [self._changes[id].episode_id for id in change_ids], self._site.now())
 
 
-def make(target: Target, step: Step, held: Held) -> tuple[Made, TrueupError | None]:
+def make(
+    target: Target, step: Step, held: Held, last_word: Callable[[], None] | None = None
+) -> tuple[Made, TrueupError | None]:
     """The one place where a target is changed, and what each kind of error means for the record; beside it the error
-    that nobody goes on after."""
-    token = CALLS_END.set(held.ends)
+    that nobody goes on after. `last_word` is asked right before the change is sent."""
+    token, word = CALLS_END.set(held.ends), LAST_WORD.set(last_word)
     try:
         return target.apply(step), None
     except Unknown as error:
@@ -371,6 +380,7 @@ def make(target: Target, step: Step, held: Held) -> tuple[Made, TrueupError | No
         return Made(Outcome.REFUSED if isinstance(error, Paused) else Outcome.FAILED, str(error)), error
     finally:
         CALLS_END.reset(token)
+        LAST_WORD.reset(word)
 
 
 def is_urgent(change: ChangeRow) -> bool:

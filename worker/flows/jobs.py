@@ -59,7 +59,7 @@ def tick(site: Site) -> list[Nudge]:
         known: Mapping[str, Job] = {one.name: one for one in scheduled}
         rows = slots.unfinished(session)
         clock = slots.database_clock(session)
-        nudges = [Nudge(OFFBOARD, (str(id), *([target] if target else []))) for id, target in leaving(session, now)]
+        nudges = _departing(session, now)
         changing: dict[str, dt.datetime] = {}  # target -> since when
         for run in runs.applying(session):
             if run.target in site.targets and (run.not_before is None or run.not_before <= now):
@@ -72,6 +72,18 @@ def tick(site: Site) -> list[Nudge]:
             elif row.not_before <= now and not (_waits(job, row, rows, changing, now) or _outdated(session, job)):
                 nudges += _hands(session, job, row, clock)
     return nudges
+
+
+def departing(site: Site) -> list[Nudge]:
+    """What wants hands about leavers. Their own workers look for it too, since whoever makes the ticks may be busy."""
+    with site.begin() as session:
+        return _departing(session, site.now())
+
+
+def _departing(session: Session, now: dt.datetime) -> list[Nudge]:
+    """Some: whoever comes takes the others along."""
+    some = leaving(session, now)[:HANDS]
+    return [Nudge(OFFBOARD, (str(id), *([target] if target else []))) for id, target in some]
 
 
 def _waits(

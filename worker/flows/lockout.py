@@ -10,7 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from sqlmodel import Session
 
@@ -25,6 +27,7 @@ from worker.flows.effects import DONE, AccountWork, Applied
 from worker.flows.leaving import AGAIN, BEFORE_LOCK_OUT, Case, call_off, pause_after, wait
 from worker.flows.recognising import recognise
 from worker.flows.site import Site
+from worker.ports import Task
 from worker.store import marks, offboardings, people, runs
 from worker.store.offboardings import OPEN, WAITING, WORKING
 from worker.store.tables import ChangeRow, OffboardingTarget, Run
@@ -36,18 +39,48 @@ _DONE = frozenset(outcome.value for outcome in DONE)
 _FOR_HUMANS = (State.WAITING.value, State.WITHHELD.value)
 
 
+@dataclass(frozen=True)
+class Tail:
+    """What a round has left to do once it has locked out."""
+
+    case: Case
+    run: Run
+    changes: Sequence[ChangeRow]
+    looks: Looks
+
+
 def work(site: Site, id: uuid.UUID, target: str) -> None:
     """One round, or nothing where there is nothing to do just now. Raises what stopped it, after it is put off."""
+    tail = begin(site, id, target)
+    if tail is not None:
+        finish(tail)
+
+
+def begin(site: Site, id: uuid.UUID, target: str) -> Tail | None:
+    """A round as far as the lock-out; None where there is nothing to do just now. Raises as `work`."""
     case = _opened(site, id, target)
     if case is None:
-        return
+        return None
+    with _putting_off(case):
+        return _lock_out(case)
+
+
+def finish(tail: Tail) -> None:
+    """The rest of a round, unless it was called off meanwhile. Raises as `work`."""
+    if _opened(tail.case.site, tail.case.row.id, tail.case.target) is not None:
+        with _putting_off(tail.case):
+            _take_the_rest(tail)
+
+
+@contextmanager
+def _putting_off(case: Case) -> Iterator[None]:
     try:
-        _round(case)
+        yield
     except TrueupError as error:
-        with site.begin() as session:
-            part = offboardings.part(session, id, target, lock=True)
+        with case.site.begin() as session:
+            part = offboardings.part(session, case.row.id, case.target, lock=True)
             if part is not None and part.state == OPEN:
-                part.failure, part.not_before = str(error), site.now() + pause_after(error)
+                part.failure, part.not_before = str(error), case.site.now() + pause_after(error)
         raise
 
 
@@ -74,7 +107,7 @@ def _opened(site: Site, id: uuid.UUID, target: str) -> Case | None:
     )
 
 
-def _round(case: Case) -> None:
+def _lock_out(case: Case) -> Tail:
     home.refuse_restored(case.site)
     with case.site.begin() as session:
         missing = guards.without_baseline(case.site, session, case.target)
@@ -87,25 +120,41 @@ def _round(case: Case) -> None:
     run, changes = removals.plan(case, looks)
     if any(change.operation == Operation.DISABLE.value for change in changes):
         bequest.hand_over(case, run, until)
-    _make(case, run, changes, looks)
+    tail = Tail(case, run, changes, looks)
+    _make(tail, _first(tail))
+    return tail
+
+
+def _take_the_rest(tail: Tail) -> None:
+    case, run, looks = tail.case, tail.run, tail.looks
+    _make(tail, removals.accounts_of(tail.changes))
     after = deeplook.completed(case, looks, _look_again(case, run))
     deeplook.write_down(case, after, final=True)
     bequest.hand_over(case, run)
     _conclude(case, run, after)
 
 
-def _make(case: Case, run: Run, changes: Sequence[ChangeRow], looks: Looks) -> None:
-    """Lock-outs first: of several accounts every one before anything else is taken from any."""
-    of_account = removals.accounts_of(changes)
-    passes: list[Mapping[str, list[ChangeRow]]] = [of_account]
-    if len(of_account) > 1:
-        first = {id: [c for c in some if c.operation == Operation.DISABLE.value] for id, some in of_account.items()}
-        passes.insert(0, first)
-    applied = Applied(case.target, run.id)
-    for one in passes:
-        for account_id, some in one.items():
-            if some:
-                AccountWork(case.site, run, some, applied, looks.accounts[account_id]).work()
+def _first(tail: Tail) -> dict[str, list[ChangeRow]]:
+    """Lock-outs first: of several accounts every one before anything else is taken from any. Where locking out one
+    account is all there is to take, or as good as all, that is made in one go."""
+    of_account = removals.accounts_of(tail.changes)
+    first = {id: [c for c in some if c.operation == Operation.DISABLE.value] for id, some in of_account.items()}
+    if len(of_account) > 1 or all(_is_one_step(tail, id) for id, some in first.items() if some):
+        return first
+    return of_account
+
+
+def _is_one_step(tail: Tail, account_id: str) -> bool:
+    account = tail.looks.accounts[account_id]
+    return len(tail.case.connector.steps(account, [Task("", Operation.DISABLE)])) == 1
+
+
+def _make(tail: Tail, of_account: Mapping[str, list[ChangeRow]]) -> None:
+    """What is made already is left out."""
+    applied = Applied(tail.case.target, tail.run.id)
+    for account_id, some in of_account.items():
+        if some:
+            AccountWork(tail.case.site, tail.run, some, applied, tail.looks.accounts[account_id]).work()
 
 
 def _look_again(case: Case, run: Run) -> Looks:

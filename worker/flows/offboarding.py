@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -154,18 +154,77 @@ def nudges(id: uuid.UUID) -> list[Nudge]:
 # --- confirming -------------------------------------------------------------------------------------------------------
 
 
-def work(site: Site, id: uuid.UUID, target: str = "") -> None:
+def work(site: Site, id: uuid.UUID, target: str = "", enough: Callable[[], bool] = lambda: True) -> None:
     """Take an offboarding a step further: confirm it, or take away what there is in one target. Any worker may, at any
-    time, again; nothing while somebody else is at it. Raises what stands in the way, after it is put off."""
+    time, again; nothing while somebody else is at it. Raises what stands in the way, after it is put off.
+
+    Nobody's lock-out waits for the rest of somebody else's: until it is `enough`, whoever still has access comes before
+    what is left to do about those who have none any more.
+    """
     lane = LANE.set("leaver")
     try:
-        with _claimed(site, offboardings.claim_name(id, target)) as held:
-            if held is not None and target:
-                lockout.work(site, id, target)
-            elif held is not None:
-                _confirm(site, id)
+        _Crew(site, enough).work(id, target)
     finally:
         LANE.reset(lane)
+
+
+class _Crew:
+    """One worker's share of those who leave at the same time."""
+
+    def __init__(self, site: Site, enough: Callable[[], bool]) -> None:
+        self._site, self._enough = site, enough
+        self._tails: list[tuple[lockout.Tail, ExitStack]] = []
+        self._met: set[tuple[uuid.UUID, str]] = set()
+        self._trouble: TrueupError | None = None
+
+    def work(self, id: uuid.UUID, target: str) -> None:
+        try:
+            self._begin(id, target)
+            self._others()
+            while self._tails:
+                self._finish(*self._tails.pop(0))
+                self._others()
+        finally:
+            for _, claim in self._tails:
+                claim.close()
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _others(self) -> None:
+        """Who waits for a first step, and is in nobody's hands; only while something of ours can wait for it."""
+        while self._tails and not self._enough():
+            with self._site.begin() as session:
+                due = offboardings.hands(session, self._site.now(), untouched=True)
+            following = next((one for one in due if one not in self._met), None)
+            if following is None:
+                return
+            self._begin(*following)
+
+    def _begin(self, id: uuid.UUID, target: str) -> None:
+        self._met.add((id, target))
+        with ExitStack() as claim:
+            held = claim.enter_context(_claimed(self._site, offboardings.claim_name(id, target)))
+            if held is None:
+                return
+            with self._noting():
+                if not target:
+                    _confirm(self._site, id)
+                elif (tail := lockout.begin(self._site, id, target)) is not None:
+                    self._tails.append((tail, claim.pop_all()))
+
+    def _finish(self, tail: lockout.Tail, claim: ExitStack) -> None:
+        with claim, self._noting():
+            lockout.finish(tail)
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """What stands in one's way stands in nobody else's; a pause does."""
+        try:
+            yield
+        except Paused:
+            raise
+        except TrueupError as error:
+            self._trouble = self._trouble or error
 
 
 def work_due(site: Site) -> list[str]:

@@ -120,8 +120,10 @@ def _trace(
     ended: Mapping[str, dt.datetime], named: Any,
 ) -> Trace:  # fmt: skip
     done = {_key(c): ended[str(c.id)] for c in changes if c.state in _DONE and str(c.id) in ended}
-    made_before = {_key(c): c.sentence for c in changes if c.state in _DONE}  # by a plan, before anybody looked
+    blind = seen.get("blind", ())  # that a step ended them is no look at them
+    made_before = {_key(c): c.sentence for c in changes if c.state in _DONE and _key(c) not in blind}
     last = {_key(c): c for c in changes}
+    # What a plan took before anybody looked, too.
     words = {**{key: _words(key, text) for key, text in made_before.items()}, **seen["seen"]}
     return Trace(
         part.target, id, seen["login"] or id, words,
@@ -133,7 +135,7 @@ def _trace(
         {key: _trouble(c) for key, c in last.items()},
         tuple(_hidden(one, part, done) for one in seen["hidden"]),
         seen["kept"],
-        tuple(_legacy(one) for one in part.record.get("heirlooms", {}).get(id, ())),
+        tuple(_legacy(one, part.target) for one in part.record.get("heirlooms", {}).get(id, ())),
         frozenset(e.key for e in named),
         seen["untouched"], tuple(seen["untouched_hands"]),
     )  # fmt: skip
@@ -178,12 +180,15 @@ def _hidden(one: Mapping[str, Any], part: OffboardingTarget, done: Mapping[str, 
     return Hidden(one["what"], one["because"], tuple(one["hands"]), ends, done.get(one["key"]), one["key"])
 
 
-def _legacy(one: Mapping[str, Any]) -> Legacy:
+def _legacy(one: Mapping[str, Any], target: str) -> Legacy:
     handed = dt.datetime.fromisoformat(one["handed_at"]) if one["handed_at"] else None
     because = one["because"] or ("it stays in its folder" if one["kind"] == "content" else "it was not handed over")
+    hands = tuple(one["hands"])
+    if one["trouble"] and not hands:
+        hands = (f"Give {one['kind']} {quoted(one['title'])!r} in {target} to somebody by hand, or delete it.",)
     return Legacy(
-        one["kind"], one["id"], one["title"], one["container"], one["heir"], handed, because, one["caution"],
-        tuple(one["hands"]), one["trouble"],
+        one["kind"], one["id"], one["title"], one["container"], one["heir"], handed, because, one["caution"], hands,
+        one["trouble"],
     )  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class _Pass:
         self._snapshots = guards.fresh_snapshots(site, session, name)
         current = mirror.current_snapshot(session, name)
         self._read_at = current.started_at if current else self._now
+        self._known_when_out = offboardings.known_when_out(session, self._now, self._read_at, name)
 
     def made(self) -> Reconciled:
         policy = self._policy()
@@ -209,7 +210,9 @@ class _Pass:
         if "name" in asked:
             keys["name"] = f"{person.text('firstName')} {person.text('lastName')}".strip()
         guest = all(identity.guest for identity in person.identities)
-        return Known(person.id, keys, departed=person.standing is Standing.DEPARTED, guest=guest)
+        departed = person.standing is Standing.DEPARTED
+        out = self._known_when_out.get(person.id) if departed else None
+        return Known(person.id, keys, departed=departed, guest=guest, out=out)
 
     def _known_account(self, account: Account) -> Known:
         name = account.profile.get("name") or " ".join(

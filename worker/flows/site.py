@@ -65,6 +65,7 @@ class Site:
     witness: Witness = field(default_factory=Witness)
     claim: dt.timedelta = CLAIM
     stopped: threading.Event = field(default_factory=threading.Event)  # set when whatever runs is to end
+    recognised: dict[str, float] = field(default_factory=dict)  # connector -> when it was asked who it is, monotonic
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

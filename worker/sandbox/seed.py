@@ -14,14 +14,18 @@ SMALLEST, LARGEST = 12, 100_000
 _GONE = 33  # every so many-th employee left long ago, and nothing is left of them
 
 
-def company(size: int, seed: int = 1, *, broken_rule: bool = False, filters: bool = False) -> Company:
+def company(
+    size: int, seed: int = 1, *, broken_rule: bool = False, filters: bool = False, trouble: bool = True
+) -> Company:
     """A company of `size` people at Okta, leavers included. `broken_rule` adds a rule whose group does not exist,
-    `filters` regions by which Looker filters rows (see worker.sandbox.regions), which cost a read per account."""
+    `filters` regions by which Looker filters rows (see worker.sandbox.regions), which cost a read per account; without
+    `trouble` everybody has what the policy gives them, and nothing else."""
     if not SMALLEST <= size <= LARGEST:
         raise Misconfigured(f"A sandbox company has {SMALLEST} to {LARGEST:,} people, not {size:,}.")
     town = hire(size, random.Random(seed))  # noqa: S311 (nothing secret hangs on it)
-    plant_people(town)
-    plant_strays(town)
+    if trouble:
+        plant_people(town)
+        plant_strays(town)
     if filters:
         regions.give(town)
     _let_go(town)

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from worker.errors import Misconfigured
+from worker.sandbox.traffic import Traffic
 
 
 @dataclass
@@ -31,8 +32,9 @@ class Fault:
 
     Kinds: `status` (answered instead of handling), `status-after` (handled, then answered so), `html`, `redirect`
     (to `text`), `truncate` (half the body), `misshapen` (body replaced by `text`), `fewer` (half the rows of a list
-    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `foreign-next`
-    (next links point to another host).
+    are missing), `drop` and `drop-after` (connection closed without an answer), `slow` (`seconds`), `held` and
+    `held-after` (not handled, or handled and not answered, until the fault is taken back), `foreign-next` (next links
+    point to another host).
     """
 
     route: str
@@ -93,6 +95,7 @@ class SandboxServer:
         self.faults: list[Fault] = []
         self.log: list[Exchange] = []
         self.reads: Counter[str] = Counter()
+        self.traffic = Traffic()
         self.observers: list[Callable[[Exchange], None]] = []
         self.url = ""
         self._numbers = itertools.count(1)
@@ -116,6 +119,7 @@ class SandboxServer:
             Route("/_sandbox/state", self._show_state),
             Route("/_sandbox/log", self._show_log),
             Route("/_sandbox/reads", self._show_reads),
+            Route("/_sandbox/traffic", self._count, methods=["GET", "POST"]),
             Route("/_sandbox/faults", self._set_fault, methods=["GET", "POST", "DELETE"]),
             Route("/_sandbox/hand", self._by_hand, methods=["POST"]),
             Route("/_sandbox/switches", self._switch, methods=["POST"]),
@@ -127,6 +131,14 @@ class SandboxServer:
 
     async def _show_reads(self, _: Request) -> Response:
         return _json(dict(self.reads))
+
+    async def _count(self, request: Request) -> Response:
+        """What was asked since this was last POSTed to, which also sets the limit (null: none)."""
+        told = self.traffic.told()
+        if request.method == "POST":
+            self.traffic.limit = (await request.json())["limit"]
+            self.traffic.forget()
+        return _json(told)
 
     async def _show_log(self, _: Request) -> Response:
         return _json(
@@ -258,11 +270,19 @@ class _Recorder:
             return
         body = await _whole_body(receive)
         call = f"{scope['method']} {scope['path']}"
+        if not self._sandbox.traffic.begins(scope["method"], scope["path"]):
+            self._sandbox.traffic.ends(429)
+            await _reply(
+                send, 429, [(b"content-type", b"application/json")], b'{"message": "Too many requests"}', dropped=False
+            )
+            return
         hit = [fault for fault in self._sandbox.faults if fault.hits(call)]
-        for slow in hit:
-            if slow.kind == "slow":
-                await asyncio.sleep(slow.seconds)
-        fault: Fault | None = next((f for f in hit if f.kind != "slow"), None)
+        for waited in hit:
+            if waited.kind == "slow":
+                await asyncio.sleep(waited.seconds)
+            elif waited.kind == "held":
+                await self._taken_back(waited)
+        fault: Fault | None = next((f for f in hit if f.kind not in _BEFORE), None)
         number = next(self._sandbox._numbers)
         request_id = f"{self._sandbox.name}-{number:08d}"
         handled = fault is None or fault.kind not in _INSTEAD
@@ -274,7 +294,15 @@ class _Recorder:
             status, headers, answer = _broken(fault, status, headers, answer)
         headers = [*headers, (b"x-request-id", request_id.encode())]
         self._record(scope, body, number, request_id, status, headers, answer, fault, handled)
+        if fault is not None and fault.kind == "held-after":
+            await self._taken_back(fault)
+        self._sandbox.traffic.ends(status)
         await _reply(send, status, headers, answer, dropped=fault is not None and fault.kind.startswith("drop"))
+
+    async def _taken_back(self, fault: Fault) -> None:
+        """Other calls are answered meanwhile."""
+        while any(one is fault for one in self._sandbox.faults):
+            await asyncio.sleep(0.005)
 
     def _record(
         self, scope: Scope, body: bytes, number: int, request_id: str, status: int,
@@ -295,6 +323,7 @@ class _Recorder:
             observer(exchange)
 
 
+_BEFORE = frozenset({"slow", "held"})
 _INSTEAD = frozenset({"status", "html", "redirect", "drop"})
 _LOGIN_PAGE = b"<!doctype html><html><head><title>Sign in</title></head><body>Please sign in</body></html>"
 
@@ -324,7 +353,7 @@ def _broken(
                 [(k, _elsewhere(v)) if k == b"link" else (k, v) for k, v in kept],
                 _elsewhere(answer),
             )
-        case "slow":
+        case "held-after":
             return status, headers, answer
         case "drop" | "drop-after":
             return 200, [(b"content-type", b"application/json")], b""

@@ -175,6 +175,14 @@ class Neighbour:
         """How often each path was read."""
         return self._ask(vendor, "GET", "reads")
 
+    def traffic(self, vendor: str) -> Any:
+        """What the server was asked since the limit was last set."""
+        return self._ask(vendor, "GET", "traffic")
+
+    def limit(self, vendor: str, per_minute: int | None) -> Any:
+        """From now on 429 is the answer to more in any minute. What was asked until now."""
+        return self._ask(vendor, "POST", "traffic", {"limit": per_minute})
+
     def break_(self, vendor: str, route: str, kind: str, **how: Any) -> None:
         """Inject a fault, as `SandboxServer.break_` does."""
         self._ask(vendor, "POST", "faults", {"route": route, "kind": kind, **how})

@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.identity import Entitlement
+from worker.store import leases
 from worker.store.tables import Governed, GroupBinding, PolicySeen
 
 
@@ -84,14 +86,17 @@ def govern(
 
 def group_bindings(session: Session) -> dict[tuple[str, str], str]:
     """(source, name in the policy) -> the group id it had at first use."""
-    return {(r.source, r.name): r.group_id for r in session.exec(select(GroupBinding))}
+    found = session.exec(select(GroupBinding).execution_options(populate_existing=True))
+    return {(r.source, r.name): r.group_id for r in found}
 
 
 def bind_groups(session: Session, new: Mapping[tuple[str, str], str], now: dt.datetime) -> None:
-    """The names mean these groups from now on, whatever they meant before."""
-    for (source, name), group_id in new.items():
-        session.merge(GroupBinding(source=source, name=name, group_id=group_id, bound_at=now))
-    session.flush()
+    """The names mean these groups from now on, whatever they meant before. Two plans may be the first at once."""
+    rows = [{"source": s, "name": n, "group_id": id, "bound_at": now} for (s, n), id in sorted(new.items())]
+    if rows:
+        bind = insert(GroupBinding).values(rows)
+        said = {"group_id": bind.excluded.group_id, "bound_at": bind.excluded.bound_at}
+        session.connection().execute(bind.on_conflict_do_update(index_elements=["source", "name"], set_=said))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,10 @@ class Succession:
 
 def see_settings(session: Session, settings: str, policy: str, actor: str, now: dt.datetime) -> Succession | None:
     """Make these the current settings. Returns what they follow when they have changed, None when not."""
-    current = session.exec(select(PolicySeen).where(col(PolicySeen.current)).with_for_update()).first()
+    query = select(PolicySeen).where(col(PolicySeen.current)).with_for_update()
+    if (current := session.exec(query).first()) is None:  # nobody's row to wait for at the very first run
+        leases.turn(session, "settings")
+        current = session.exec(query).first()
     if current is not None and current.hash == settings:
         return None
     session.connection().execute(update(PolicySeen).values(current=False))

@@ -135,8 +135,9 @@ def add_parts(session: Session, id: uuid.UUID, targets: Collection[str]) -> None
     session.flush()
 
 
-def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
-    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at, oldest first."""
+def hands(session: Session, now: dt.datetime, *, untouched: bool = False) -> list[tuple[uuid.UUID, str]]:
+    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at, oldest first, and before them who
+    is not marked yet; `untouched`: only where nobody has looked yet."""
     rows = session.execute(
         text(
             "SELECT o.id, '' AS target, o.requested_at FROM offboarding o"
@@ -144,10 +145,10 @@ def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
             " UNION ALL SELECT o.id, t.target, o.requested_at FROM offboarding o"
             " JOIN offboarding_target t ON t.offboarding_id = o.id"
             " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open'"
-            " AND coalesce(t.not_before, :now) <= :now"
+            " AND coalesce(t.not_before, :now) <= :now AND (t.looked_at IS NULL OR NOT :untouched)"
             " ORDER BY 3, 2"
         ),
-        {"now": now},
+        {"now": now, "untouched": untouched},
     ).all()
     if not rows:
         return []
@@ -155,7 +156,8 @@ def hands(session: Session, now: dt.datetime) -> list[tuple[uuid.UUID, str]]:
         text("SELECT name, owner FROM lease WHERE name LIKE 'offboarding %' AND expires_at > clock_timestamp()")
     )
     busy = {row.name for row in held if not certainly_dead(row.owner)}
-    return [(row.id, row.target) for row in rows if claim_name(row.id, row.target) not in busy]
+    free = [(row.id, row.target) for row in rows if claim_name(row.id, row.target) not in busy]
+    return sorted(free, key=lambda one: one[1] != "")
 
 
 def claim_name(id: uuid.UUID, target: str) -> str:
@@ -260,6 +262,19 @@ def out_before(session: Session, now: dt.datetime, moment: dt.datetime) -> set[s
         {"now": now, "moment": moment},
     )
     return set(rows)
+
+
+def known_when_out(session: Session, now: dt.datetime, moment: dt.datetime, target: str) -> dict[str, frozenset[str]]:
+    """By the ids of those people, the accounts of theirs in a target that the receipt speaks of."""
+    rows = session.execute(
+        text(
+            "SELECT o.person_id::text AS person_id, ARRAY(SELECT jsonb_object_keys(t.record->'accounts')) AS accounts"
+            " FROM offboarding o JOIN offboarding_target t ON t.offboarding_id = o.id AND t.target = :target"
+            " WHERE o.state = 'closed' AND o.watch_until > :now AND o.locked_at IS NOT NULL AND o.closed_at < :moment"
+        ),
+        {"now": now, "moment": moment, "target": target},
+    )
+    return {row.person_id: frozenset(row.accounts) for row in rows}
 
 
 def end_watch(session: Session, person_id: uuid.UUID) -> None:

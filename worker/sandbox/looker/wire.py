@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -64,6 +65,7 @@ def matches(pattern: str, value: str | None) -> bool:
     return value is not None and like(pattern).fullmatch(value) is not None
 
 
+@lru_cache(256)
 def like(pattern: str) -> re.Pattern[str]:
     pieces = ({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in pattern)
     return re.compile("".join(pieces), re.IGNORECASE | re.DOTALL)

@@ -14,6 +14,7 @@ from worker.core.render import quoted
 from worker.errors import Misshapen, Missing, Paused, Rationed, Rejected, TrueupError, Unavailable
 from worker.ports import Belongings, Heirloom, Unseen
 from worker.targets.looker import heirlooms, reading, rows
+from worker.targets.looker.lately import Lately
 from worker.targets.looker.rows import DeepUserRow, Looking
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import keys_by_hand
@@ -68,6 +69,7 @@ class Look:
     own: str
     life: dt.timedelta
     company: Collection[str]
+    lately: Lately
     keys_closed: bool
 
     @property
@@ -85,16 +87,18 @@ def look(
     own: str,
     life: dt.timedelta,
     company: Collection[str],
+    lately: Lately,
     *,
     keys_closed: bool,
     first: bool,
 ) -> Belongings:
     """One call for the account, then all others side by side: eight, and in a `first` look at least four more.
     `keys_closed`: this release shows people's API keys to nobody else."""
-    user = reading.read_user_as(reader, id, rows.DEEP_USER, rows.DEEP_USER_FIELDS)
+    began, user = lately.now(), reading.read_user_as(reader, id, rows.DEEP_USER, rows.DEEP_USER_FIELDS)
     if user is None:
         return Belongings(None)
-    asked = Look(reader, settings, user, own, life, company, keys_closed and not user.is_service_account)
+    lately.noticed(user, began)
+    asked = Look(reader, settings, user, own, life, company, lately, keys_closed and not user.is_service_account)
     parts = {**RIGHTS, **DOORS, **(WORKS if first else {})}
     return _joined(asked, _together([partial(_part, asked, what, read, first) for what, read in parts.items()]))
 
@@ -168,7 +172,7 @@ def _power(asked: Look) -> Found:
 
 
 def _groups(asked: Look) -> Found:
-    tree = reading.Tree({}, reading.groups(asked.reader))
+    tree = reading.Tree({}, asked.lately.groups(asked.reader, asked.user.group_ids or ()))
     direct = reading.direct_groups(asked.reader, tree, asked.user.id, asked.user.group_ids or ())
     return Found({Entitlement("group", id): f"group {quoted(tree.groups[id].name or id)}" for id in direct})
 
@@ -311,7 +315,7 @@ def _schedules(asked: Look) -> Found:
 
 
 def _alerts(asked: Look) -> Found:
-    found = heirlooms.alerts(asked.reader, asked.settings, asked.user.id, _circle(asked))
+    found = heirlooms.alerts(asked.reader, asked.settings, asked.user.id, _circle(asked), asked.lately)
     return _hidden(asked, "alerts", "/admin/alerts") if found is None else Found(heirlooms=found)
 
 

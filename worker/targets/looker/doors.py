@@ -32,7 +32,7 @@ def _first(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
     """Before the call: also who it is about."""
 
     def look(ground: Ground, step: Step) -> Sight:
-        user = reading.read_user(ground.session, step.account_id)
+        user = ground.user(step.account_id)
         if user is None:
             return GONE
         never = untouchable(user, ground.own)

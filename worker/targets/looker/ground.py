@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.errors import Refused
 from worker.ports import Step
 from worker.rest import Reply
 from worker.targets.looker import reading
+from worker.targets.looker.lately import Lately
 from worker.targets.looker.rows import UserRow
 from worker.targets.looker.session import Session
 from worker.targets.looker.steps import UNTOUCHABLE
@@ -32,11 +33,16 @@ class Sight:
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a step is made: an authenticated session, its own account's id, and whom it created (id by address)."""
+    """Where a step is made: an authenticated session, its own account's id, whom it created (id by address), and what
+    was seen a moment ago."""
 
     session: Session
     own: str
     created: dict[str, str]
+    lately: Lately = field(default_factory=Lately)
+
+    def user(self, id: str) -> UserRow | None:
+        return self.lately.user(self.session, id)
 
 
 @dataclass(frozen=True)

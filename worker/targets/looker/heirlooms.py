@@ -10,6 +10,7 @@ from worker.core.render import quoted
 from worker.errors import Refused
 from worker.ports import Heirloom, Step
 from worker.targets.looker import rows
+from worker.targets.looker.lately import Lately
 from worker.targets.looker.rows import AlertRow, ContentRow, Looking, ScheduleRow, same_address
 from worker.targets.looker.settings import Settings
 
@@ -94,10 +95,12 @@ def _schedule(row: ScheduleRow, settings: Settings, circle: Circle, doubt: str) 
     )  # fmt: skip
 
 
-def alerts(reader: Looking, settings: Settings, owner: str, circle: Circle) -> list[Heirloom] | None:
+def alerts(
+    reader: Looking, settings: Settings, owner: str, circle: Circle, lately: Lately
+) -> list[Heirloom] | None:  # fmt: skip
     """None where Looker does not show them. It cannot be asked for one owner's: all of them are read."""
     asked = {"all_owners": "true", "group_by": "owner"}
-    found = rows.gathered(reader, "/alerts/search", rows.ALERTS, PAGE, asked)
+    found = lately.alerts(lambda: rows.gathered(reader, "/alerts/search", rows.ALERTS, PAGE, asked))
     return None if found is None else [_alert(row, settings, circle) for row in found if row.owner_id == owner]
 
 

@@ -63,7 +63,7 @@ def _first(read: Read) -> Callable[[Ground, Step], Sight]:
     """Before a call: also that the leaver, the heir and the thing itself are what was recorded."""
 
     def look(ground: Ground, step: Step) -> Sight:
-        user = reading.read_user(ground.session, step.account_id)
+        user = ground.user(step.account_id)
         if user is None:
             return GONE
         work = _work(read, ground, step)

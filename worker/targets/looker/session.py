@@ -170,7 +170,7 @@ class Session:
         """The login itself, which changes nothing, so nothing about it is ever in doubt."""
         form = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
-            reply = self._door.send("POST", path, content=body, headers=form)
+            reply = self._door.send("POST", path, content=body, headers=form, log_in=True)
         except Missing as error:
             raise Denied(
                 "Looker knows no such API key (it answers a wrong client id or secret, or a disabled owner, with 404)."

@@ -27,6 +27,7 @@ from worker.ports import (
     Whole,
 )
 from worker.targets.looker import attributes, heirlooms, reading, rows
+from worker.targets.looker.lately import Lately
 from worker.targets.looker.settings import Settings
 from worker.targets.looker.steps import LOGIN, compile_steps, hands
 
@@ -73,6 +74,7 @@ class Looker:
         self._own = ""
         self._version = ""
         self._created: dict[str, str] = {}
+        self._lately = Lately()
         self._closed: Mapping[tuple[str, str], str] | None = None
 
     @property
@@ -214,7 +216,7 @@ class Looker:
         from worker.targets.looker import belongings
 
         return belongings.look(
-            self._session, self._settings, account_id, self._own_id(), self._session.token_life, company,
+            self._session, self._settings, account_id, self._own_id(), self._session.token_life, company, self._lately,
             keys_closed=self._release() >= KEYS_CLOSED, first=heirlooms,
         )  # fmt: skip
 
@@ -262,7 +264,7 @@ class Looker:
     def _ground(self) -> Ground:
         from worker.targets.looker.verbs import Ground
 
-        return Ground(self._session, self._own_id(), self._created)
+        return Ground(self._session, self._own_id(), self._created, self._lately)
 
     def manual(self, account: Account, task: Task) -> Sequence[str]:
         """Needs the catalogue for roles and groups, and reads it once where this connector has not observed yet."""

@@ -27,6 +27,8 @@ def apply(ground: Ground, step: Step) -> Made:
     if before.refusal:
         raise Refused(f"Not done: {step.sentence}. {before.refusal}")
     make = verb.finish if verb.finish and before.begun else verb.make
+    if verb.back is None:  # what it changes is looked at on the account itself
+        ground.lately.changes(step.account_id)
     try:
         made, reply = make(ground, step)
     except Rejected as refused:
@@ -46,6 +48,7 @@ def apply(ground: Ground, step: Step) -> Made:
 def settled(ground: Ground, step: Step) -> Made:
     """What became of a step whose answer we never had."""
     verb = _verb(step)
+    ground.lately.changes(step.account_id)
     sight = (verb.find or verb.look)(ground, step)
     outcome = Outcome.FOUND_APPLIED if sight.done else Outcome.FOUND_NOT_APPLIED
     return Made(outcome, "" if sight.done else sight.refusal, after=sight.text, account_id=sight.account_id)
@@ -84,7 +87,7 @@ def _look_back(ground: Ground, step: Step, verb: Verb) -> Sight:
 
 
 def _look_at(ground: Ground, step: Step, seen: Callable[[UserRow], tuple[str, bool]]) -> Sight:
-    user = reading.read_user(ground.session, step.account_id)
+    user = ground.user(step.account_id)
     if user is None:
         return GONE
     text, done = seen(user)
@@ -123,7 +126,7 @@ def _names(step: Step) -> dict[str, str]:
 
 def _look_roles(ground: Ground, step: Step) -> Sight:
     expected, wanted = texts_of(step, "expected"), texts_of(step, "roles")
-    user = reading.read_user(ground.session, step.account_id)
+    user = ground.user(step.account_id)
     if user is None:
         return GONE
     held = _direct_roles(ground, step)
@@ -146,13 +149,14 @@ def _look_back_at_roles(ground: Ground, step: Step) -> Sight:
 
 def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
     def look(ground: Ground, step: Step) -> Sight:
-        user = reading.read_user(ground.session, step.account_id)
+        user = ground.user(step.account_id)
         if user is None:
             return GONE
         id = text_of(step, "group")
         try:
             asked = {"fields": rows.GROUP_FIELDS}
-            group = rows.shaped(ground.session.read(f"/groups/{id}", asked), rows.GROUP)
+            known = ground.lately.group(id)
+            group = known or rows.shaped(ground.session.read(f"/groups/{id}", asked), rows.GROUP)
         except Missing:
             return Sight("no group", not wanted, f"Group {id} does not exist any more.")
         refusal = ""

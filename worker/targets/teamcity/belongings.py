@@ -75,11 +75,13 @@ def look(
 ) -> Belongings:
     """Two calls, and what `administers` takes. A `first` look goes on whatever cannot be read, for a lock-out waits for
     nothing; a later one says that something is gone, so it is whole, or it raises."""
-    row = reading.row(id)
+    began, row = reading.now(), reading.row(id)
     if row is None:
         return Belongings(None)
     asked = Look(reading, settings, row, lacking)
     user = WholeUser(_filled(row), reading.name)
+    if not asked.hidden:
+        reading.noticed(user, began)
     unseen: list[Unseen] = []
     tokens = _read("access tokens", lambda: _tokens(asked, unseen), first, unseen)
     power = _read("whether it administers", lambda: administers(user), first, unseen)

@@ -167,7 +167,7 @@ class TeamCity:
 
     def _administers(self, user: WholeUser) -> bool:
         """Asked where the account holds anything that could make it so."""
-        return bool(_entitlements(user)) and self._reading.powers().administers(user.roles, user.groups)
+        return bool(_entitlements(user)) and self._reading.powers_lately().administers(user.roles, user.groups)
 
     @property
     def _lacking(self) -> Collection[str]:

@@ -82,6 +82,7 @@ class Mutations:
             raise Refused("TeamCity keeps every account in the group All Users; Trueup changes nothing about it.")
         if verb.check is not None:
             verb.check(user, args)
+        self._reading.changes(user.id)
         try:
             reply = verb.send(user, args)
         except Rejected as rejected:
@@ -129,7 +130,7 @@ class Mutations:
             raise Refused(f"no account is known yet for this step: {step.sentence}.")
         if step.account_id == self._reading.own_id():
             raise Refused(f"account {step.account_id} is the one Trueup works with; it is never changed.")
-        user = self._reading.user(step.account_id)
+        user = self._reading.user_lately(step.account_id)
         if user is None:
             raise Refused(f"account {step.account_id} is gone since the plan was made.")
         if is_guest(user):
@@ -269,7 +270,7 @@ class Mutations:
     def _delete_tokens(self, step: Step) -> Made:
         """One token at a time, until none is left; one that no path can name comes last and needs a human."""
         user = self._subject(step)
-        names = sorted(self._reading.tokens(user.id), key=lambda name: (not addressable(name), name))
+        names = sorted(self._reading.tokens_lately(user.id), key=lambda name: (not addressable(name), name))
         if not names:
             return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
         made, left = self._delete_one(step, user, names[0], names)
@@ -277,7 +278,7 @@ class Mutations:
 
     def _delete_token(self, step: Step) -> Made:
         user, name = self._subject(step), _texts(step)["name"]
-        names = self._reading.tokens(user.id)
+        names = self._reading.tokens_lately(user.id)
         if name not in names:
             return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
         return self._delete_one(step, user, name, names)[0]
@@ -291,6 +292,7 @@ class Mutations:
             )
         outcome, request_id, detail = Outcome.APPLIED, "", ""
         rejected: Rejected | None = None
+        self._reading.deletes_token(user.id)
         try:
             request_id = self._send("DELETE", f"{by_id(user.id)}/tokens/{segment(name)}").request_id
         except Rejected as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import urljoin
 
 from worker.errors import Denied, Misshapen, Missing, Unavailable
-from worker.rest import Rest
+from worker.glance import Glance
+from worker.rest import LANE, Rest
 from worker.targets.teamcity import wire
 from worker.targets.teamcity.privileges import Powers
 from worker.targets.teamcity.wire import WholeUser, by_id, by_username
@@ -22,6 +23,9 @@ class Reading:
         self._rest = rest
         self._own_id = ""
         self._own_rights: frozenset[str] | None = None
+        self._users = Glance[WholeUser]()
+        self._tokens = Glance[tuple[str, ...]]()
+        self._powers = Glance[Powers](life=10.0)
 
     def server(self) -> wire.Server:
         return wire.read(wire.Server, self._rest.get("app/rest/server", {"fields": "internalId,version"}))
@@ -88,6 +92,12 @@ class Reading:
             raise Misshapen(f"{self.name} lists no role, or not the group {wire.ALL_USERS}, which every server has.")
         return Powers({r.id: r for r in roles.role}, {g.key: g for g in groups.group})
 
+    def powers_lately(self) -> Powers:
+        """Those of the last seconds, where several leavers are looked at one after the other; else those of now."""
+        began = self._powers.now()
+        found = self._powers.of("") if LANE.get() == "leaver" else None
+        return found or self._powers.saw("", self.powers(), began)
+
     def projects(self) -> list[str]:
         """External ids of the projects that we may see, page by page along `nextHref`."""
         fields = "count,nextHref,project(id)"
@@ -108,7 +118,26 @@ class Reading:
 
     def user(self, id: str) -> WholeUser | None:
         """One user by id, with every detail; None when there is none (and not merely none that we may see)."""
-        return self._one(by_id(id))
+        began = self._users.now()
+        found = self._one(by_id(id))
+        return found and self._users.saw(id, found, began)
+
+    def user_lately(self, id: str) -> WholeUser | None:
+        """As it was seen a moment ago, where a departed person's access is taken step by step and nothing that shows on
+        the user was sent since; else as it is now."""
+        found = self._users.of(id) if LANE.get() == "leaver" else None
+        return found or self.user(id)
+
+    def noticed(self, user: WholeUser, since: float) -> None:
+        """On the way to something else, in a look that began then."""
+        self._users.saw(user.id, user, since)
+
+    def now(self) -> float:
+        return self._users.now()
+
+    def changes(self, id: str) -> None:
+        """Something is sent that shows on the user: whoever wants to know how it is has to look."""
+        self._users.forget(id)
 
     def row(self, id: str) -> wire.UserRow | None:
         """One user by id with what we may see of it; None as for `user`."""
@@ -151,14 +180,27 @@ class Reading:
 
     def tokens(self, id: str) -> tuple[str, ...]:
         """The names of a user's access tokens."""
+        began = self._tokens.now()
         reply = self._rest.get(f"{by_id(id)}/tokens", {"fields": "token(name)"})
-        return tuple(sorted(token.name for token in wire.read(wire.Tokens, reply).token))
+        return self._tokens.saw(id, tuple(sorted(token.name for token in wire.read(wire.Tokens, reply).token)), began)
+
+    def tokens_lately(self, id: str) -> tuple[str, ...]:
+        """As `user_lately`."""
+        found = self._tokens.of(id) if LANE.get() == "leaver" else None
+        return self.tokens(id) if found is None else found
+
+    def deletes_token(self, id: str) -> None:
+        self._tokens.forget(id)
 
     def shown_tokens(self, id: str) -> list[wire.Token] | None:
         """A user's access tokens with their ends; None where our rights do not show them."""
-        fields = {"fields": "token(name,expirationTime)"}
+        fields, began = {"fields": "token(name,expirationTime)"}, self._tokens.now()
         reply = self._rest.get(f"{by_id(id)}/tokens", fields, accept=(403,))
-        return None if reply.status == 403 else wire.read(wire.Tokens, reply).token
+        if reply.status == 403:
+            return None
+        found = wire.read(wire.Tokens, reply).token
+        self._tokens.saw(id, tuple(sorted(one.name for one in found)), began)
+        return found
 
     def group_exists(self, key: str) -> bool:
         try:
