@@ -3,7 +3,8 @@ values of attributes that they leave behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from tests.flows.departing import ask, everywhere, fates, finish, line, mark, receipt, row, settled
 from tests.flows.merger import TOKEN, Merger, acquired_org, person_of
 from tests.flows.rig import Rig
-from worker.core.identity import Standing
+from worker.core.identity import Identity, Standing
 from worker.core.receipt import Fate
 from worker.flows import holds, offboarding, passes
 from worker.flows.joining import join_by_hand, split_by_hand
 from worker.flows.site import Site
+from worker.ports import Source
 from worker.sandbox.company import Employee
 
 
@@ -90,6 +92,57 @@ def test_while_the_authority_is_away_no_other_source_makes_a_leaver(merger: Merg
         assert away.fired > 0
         assert row(site, id).state == "asked"
         assert "put off" in row(site, id).why
+    assert not merger.rig.looker_user(login(ana)).is_disabled
+
+
+class _Meanwhile:
+    """A source at which something happens just when somebody is asked about."""
+
+    def __init__(self, source: Source, happen: Callable[[], object]) -> None:
+        self._source, self._happen = source, happen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._source, name)
+
+    def person(self, id: str) -> Identity | None:
+        self._happen()
+        return self._source.person(id)
+
+
+def test_whoever_is_joined_while_a_source_is_asked_is_asked_about_again(merger: Merger, ana: Employee) -> None:
+    twin = merger.twin(ana, employeeNumber="", login="twin@emca.example", email="twin@emca.example")
+    with merger.open() as site:
+        passes.sync(site)
+        merger.acquired.directory.deactivate(twin)
+
+        def join() -> None:
+            join_by_hand(site, f"okta:{ana.id}", f"acquired:{twin}", secondary=True, note="")
+
+        source: Any = _Meanwhile(site.sources["acquired"], join)
+        id = told(site, "acquired", twin)
+        offboarding.work(replace(site, sources={**site.sources, "acquired": source}), id)
+        assert row(site, id).state == "asked"
+        finish(merger.rig, site)
+        assert row(site, id).state == "not confirmed"
+        assert mark(site, login(ana)).departure_marked_at is None
+    assert not merger.rig.looker_user(login(ana)).is_disabled
+
+
+def test_whoever_is_joined_while_they_are_being_offboarded_is_asked_about_again(merger: Merger, ana: Employee) -> None:
+    twin = merger.twin(ana, employeeNumber="", login="twin@emca.example", email="twin@emca.example")
+    with merger.open() as site:
+        passes.sync(site)
+        merger.acquired.directory.deactivate(twin)
+        id = told(site, "acquired", twin)
+        offboarding.work(site, id)
+        assert row(site, id).state == "working"
+        join_by_hand(site, f"okta:{ana.id}", f"acquired:{twin}", secondary=True, note="")
+        assert row(site, id).state == "asked"
+        finish(merger.rig, site)
+        assert row(site, id).state == "lifted"
+        merger.rig.clock.advance(minutes=10)
+        passes.sync(site)
+        assert mark(site, login(ana)).departure_marked_at is None
     assert not merger.rig.looker_user(login(ana)).is_disabled
 
 

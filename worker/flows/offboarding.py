@@ -21,7 +21,7 @@ from worker.core.render import quoted
 from worker.core.standing import LOST, weigh
 from worker.errors import Paused, Refused, TrueupError
 from worker.flows import home, lockout
-from worker.flows.leaving import OFFBOARD, end_waivers, go_on, look_soon, pause_after, wait
+from worker.flows.leaving import OFFBOARD, call_off, end_waivers, go_on, look_soon, pause_after, wait
 from worker.flows.recognising import recognise
 from worker.flows.site import Nudge, Site
 from worker.rest import LANE
@@ -263,7 +263,7 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         row = offboardings.by_id(session, id)
         if row is None or row.state != ASKED or (row.not_before is not None and row.not_before > site.now()):
             return
-        known = people.last_known(session, str(row.person_id), list(site.sources), site.final_sources)
+        known = _known(site, session, row)
         held = marks.row_of(session, str(row.person_id)).departure_cause == marks.FORCED
     try:
         home.refuse_restored(site)
@@ -275,15 +275,27 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         row = offboardings.by_id(session, id, lock=True)
         if row is None or row.state != ASKED:
             return
+        if _refs(_known(site, session, row)) != _refs(known):  # who was asked about is not who they turned out to be
+            return
         if standing is Standing.DEPARTED:
             events = _let_through(site, session, row, marks.BY_SOURCE, said)
         elif row.forced or held:
             events = _let_through(site, session, row, marks.FORCED, said)
+        elif row.begun_at is not None:  # they were somebody else then
+            events = call_off(site, session, str(row.person_id), said)
         else:
             events = _not_confirmed(site, row, said)
             if standing is Standing.SUSPENDED:  # which ends by itself: it is a plan's matter, soon
                 look_soon(site, session, sorted({one.identity.source for one in known} & set(site.sources)))
         site.record(session, *events)
+
+
+def _known(site: Site, session: Session, row: OffboardingRow) -> list[LastKnown]:
+    return people.last_known(session, str(row.person_id), list(site.sources), site.final_sources)
+
+
+def _refs(known: Sequence[LastKnown]) -> set[tuple[str, str]]:
+    return {(one.identity.source, one.identity.id) for one in known}
 
 
 def _word(site: Site, known: Sequence[LastKnown], *, unless_held: bool) -> tuple[Standing | None, str]:

@@ -290,7 +290,10 @@ _MERGING = (
     f" FROM {_MOVED} JOIN person p ON p.id = moved.gone GROUP BY moved.person) AS theirs"
     " WHERE person.id = theirs.person",
     f"UPDATE offboarding SET person_id = moved.person FROM {_MOVED} WHERE person_id = moved.gone",
-    # What was done with already has more accounts now.
+    # The sources are asked about who they are now; what was done with already has more accounts.
+    "UPDATE offboarding SET state = CASE WHEN state = 'working' THEN 'asked' ELSE state END,"
+    " begun_at = CASE WHEN state = 'waiting' THEN NULL ELSE begun_at END, not_before = NULL"
+    f" FROM {_MOVED} WHERE person_id = moved.person AND closed_at IS NULL AND NOT forced",
     "UPDATE offboarding_target part SET state = 'open', rounds = 0, not_before = NULL, verified_at = NULL"
     f" FROM offboarding o JOIN {_MOVED} ON o.person_id = moved.person"
     " WHERE part.offboarding_id = o.id AND o.closed_at IS NULL AND part.state = 'done'",
