@@ -52,6 +52,7 @@ _PREFIX = {"looker": "/api/4.0", "teamcity": "/app/rest"}
 SENT = ("applied", "found applied")  # the vendor did it
 MAYBE_SENT = ("failed", "refused", "found not applied", "unknown")  # it said no, or was not asked, or shows nothing
 NOT_SENT = ("already so",)
+EMPTYING = ("delete_tokens",)  # found applied where there was nothing to take: a look cannot tell
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _mismatches_of(target: str, calls: list[Call], of_target: list[Step]) -> lis
             left = next((call for call in by_id.values() if _fits(target, step, call)), None)
             if left is not None and wanted is not NOT_SENT:
                 del by_id[left["request_id"]]
-            elif wanted is SENT:
+            elif wanted is SENT and not (step.verb in EMPTYING and step.outcome == "found applied"):
                 wrong.append(f"in the trail, not in the log: {step}")
     return wrong + [f"in the log, not in the trail: {_shown(call)}" for call in by_id.values()]
 

@@ -44,7 +44,9 @@ class Boundary:
 
     def __str__(self) -> str:
         when = "after" if self.done else "before"
-        return f"after commit {self.commit}" if self.commit else " ".join(self.around) or f"{when} {self.call}"
+        return (
+            f"after commit {self.commit}" if self.commit else f"{when} {self.call}" if self.call else str(self.around)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +138,8 @@ ESSENTIAL = {
     "handed over, and not on record": Boundary(call="PATCH /api/4.0/scheduled_plans/*", done=True),
     "between the lock-out and the rest": Boundary(call=TAIL),
     "in the middle of what TeamCity has no switch for": Boundary(call="DELETE /app/rest/users/*/roles/*", done=True),
+    "all is taken in Looker, and not on record": Boundary(call="DELETE /api/4.0/groups/11/users/*", done=True),
+    "all is taken in TeamCity, and not on record": Boundary(call="PUT /app/rest/users/*/properties/*", done=True),
     "before the receipt is on record": Boundary(around=("before", RECEIPT)),
     "after the receipt is on record": Boundary(around=("after", RECEIPT)),
 }

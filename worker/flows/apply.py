@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from itertools import groupby
 
@@ -84,12 +84,14 @@ def work(site: Site, run_id: uuid.UUID, enough: Callable[[], bool], *, departed_
     return more
 
 
-def settle(site: Site, name: str) -> list[str]:
-    """Find out by re-reading what became of steps whose outcome is not known; returns sentences about them."""
+def settle(site: Site, name: str, only: Collection[str] | None = None) -> list[str]:
+    """Find out by re-reading what became of steps whose outcome is not known; returns sentences about them. `only`:
+    those on these accounts, or on the one that was being made for a person (`person <id>`)."""
     with site.begin() as session:
         waiting = runs.unsettled(session, name)
     told = []
-    for account_id in dict.fromkeys(step.account_id or f"person {step.person_id}" for step in waiting):
+    subjects = dict.fromkeys(step.account_id or f"person {step.person_id}" for step in waiting)
+    for account_id in (subject for subject in subjects if only is None or subject in only):
         with site.begin() as session:
             held = leases.take(session, f"account {name} {account_id}", site.owner, site.claim)
         if held is None:

@@ -22,6 +22,7 @@ from worker.core.plan import Operation
 from worker.core.receipt import ACCOUNT
 from worker.errors import Refused, TrueupError
 from worker.flows import bequest, deeplook, guards, home, receipts, removals
+from worker.flows.apply import settle
 from worker.flows.deeplook import Looks
 from worker.flows.effects import DONE, AccountWork, Applied
 from worker.flows.leaving import AGAIN, BEFORE_LOCK_OUT, Case, call_off, pause_after, wait
@@ -114,6 +115,7 @@ def _lock_out(case: Case) -> Tail:
     if missing:
         raise Refused(missing)
     recognise(case.site, case.target, case.connector)
+    _settle_earlier(case)
     until = time.monotonic() + BEFORE_LOCK_OUT
     looks = deeplook.look(case, heirlooms=until)
     deeplook.write_down(case, looks, final=False)
@@ -123,6 +125,15 @@ def _lock_out(case: Case) -> Tail:
     tail = Tail(case, run, changes, looks)
     _make(tail, _first(tail))
     return tail
+
+
+def _settle_earlier(case: Case) -> None:
+    """What somebody died in the middle of, who may have done all there was: then nothing else would ever ask about it.
+    An account that was being made for the person is known as theirs from here on."""
+    with case.site.begin() as session:
+        links = people.links_of(session, case.person_id)
+    linked = {link.account_id for link in links if link.target == case.target and link.state == "linked"}
+    settle(case.site, case.target, {*linked, f"person {case.person_id}"})
 
 
 def _take_the_rest(tail: Tail) -> None:
