@@ -180,12 +180,12 @@ def test_a_hold_survives_joining_and_parting_whatever_the_sources_say(
 
 
 @pytest.mark.parametrize("held", ["the older", "the younger"])
-def test_whichever_of_two_is_held_both_are_once_they_are_one(
-    merger: Merger, ana: Employee, bo: Employee, held: str
-) -> None:
-    twin = merger.twin(ana, employeeNumber="", login="twin@emca.example", email="twin@emca.example")
+def test_whichever_of_two_is_held_both_are_once_they_are_one(merger: Merger, ana: Employee, held: str) -> None:
     older, younger = login(ana), "twin@emca.example"
     with merger.open() as site:
+        passes.sync(site)
+        merger.rig.clock.advance(minutes=10)
+        twin = merger.twin(ana, employeeNumber="", login=younger, email=younger)
         passes.sync(site)
         ask(site, older if held == "the older" else younger, forced=True)
         finish(merger.rig, site)
@@ -214,8 +214,10 @@ def test_another_sources_word_takes_no_hold_over_and_the_authoritys_does(merger:
 
 
 def test_of_two_open_offboardings_one_goes_on_once_they_are_one(merger: Merger, ana: Employee) -> None:
-    twin = merger.twin(ana, employeeNumber="", login="twin@emca.example", email="twin@emca.example")
     with merger.open() as site:
+        passes.sync(site)
+        merger.rig.clock.advance(minutes=10)
+        twin = merger.twin(ana, employeeNumber="", login="twin@emca.example", email="twin@emca.example")
         passes.sync(site)
         first = ask(site, login(ana), trigger="hook")
         second = ask(site, "twin@emca.example", forced=True)
