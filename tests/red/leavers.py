@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.red import haste
 from tests.red.mutant import Mutant
 
 _OFF, _HOLDS, _LOCK = "flows/offboarding.py", "flows/holds.py", "flows/lockout.py"
@@ -82,4 +83,5 @@ MUTANTS = (
     Mutant("the headline counts what is by hand", _CORE,
            "SETTLED = frozenset({Fate.GONE, ", "SETTLED = frozenset({Fate.MANUAL, Fate.GONE, ",
            f"{_LAW}_the_headline_says_what_is_left[by hand]"),
+    *haste.MUTANTS,
 )  # fmt: skip

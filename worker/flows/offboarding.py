@@ -258,7 +258,8 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         row = offboardings.by_id(session, id)
         if row is None or row.state != ASKED or (row.not_before is not None and row.not_before > site.now()):
             return
-        known = people.known_identities(session, str(row.person_id))
+        person_id = row.person_id
+        known = people.known_identities(session, str(person_id))
         held = people.row_of(session, str(row.person_id)).departure_cause == people.FORCED
     try:
         home.refuse_restored(site)
@@ -267,6 +268,7 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         _put_off(site, id, error)
         raise
     with site.begin() as session:
+        people.lock(session, person_id)
         row = offboardings.by_id(session, id, lock=True)
         if row is None or row.state != ASKED:
             return
