@@ -30,7 +30,7 @@ from worker.flows.trail import data
 from worker.sandbox.seed import company
 from worker.sandbox.server import Exchange, SandboxServer
 from worker.sandbox.world import World
-from worker.store import chain, people
+from worker.store import chain, marks, people
 from worker.store.session import Store
 from worker.store.tables import OffboardingRow
 
@@ -158,7 +158,7 @@ class Scene:
     def marked_at(self, login: str = WHO) -> dt.datetime | None:
         with self.store.begin() as session:
             (person,) = people.find(session, login)
-            return people.row_of(session, person.person_id).departure_marked_at
+            return marks.row_of(session, person.person_id).departure_marked_at
 
     def offboardings(self, login: str = WHO) -> list[OffboardingRow]:
         """The oldest first."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from tests.flows.departing import everywhere, hint, receipt, row, settled
 from tests.flows.rig import Rig
@@ -13,7 +15,7 @@ from worker.errors import Paused
 from worker.flows import leaving, lockout, offboarding
 from worker.flows.site import Site
 from worker.sandbox.furnishing import furnish
-from worker.store import offboardings
+from worker.store import marks, offboardings
 
 LEAVERS = 3
 
@@ -117,3 +119,23 @@ def test_a_pause_leaves_what_was_begun_to_whoever_comes_next(
     with site.begin() as session:
         free = offboardings.hands(session, site.now() + dt.timedelta(seconds=1))
     assert {(id, "looker") for _, id in leavers} <= set(free), "nobody's claim is kept"
+
+
+def test_a_hint_and_a_read_of_the_source_about_one_person_wait_for_each_other_in_one_order(
+    rig: Rig, site: Site, leavers: list[tuple[str, uuid.UUID]]
+) -> None:
+    """A read marks its people first and then looks for their offboardings; else each would wait for the other."""
+    login = everywhere(rig, LEAVERS)
+    rig.world.okta.deactivate(rig.okta_id(login))
+    id = hint(site, login)
+    with ThreadPoolExecutor(1) as pool:
+        with site.begin() as read:
+            person = row(site, id).person_id
+            marks.lock(read, person)
+            confirmed = pool.submit(offboarding.work, site, id)
+            with pytest.raises(TimeoutError):
+                confirmed.result(1.0)
+            read.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert offboardings.open_of(read, str(person)) is not None, "nobody who waits for the person has it"
+        confirmed.result(30)
+    assert row(site, id).marked_at is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.red import haste
 from tests.red.mutant import Mutant
 
 _OFF, _HOLDS, _LOCK = "flows/offboarding.py", "flows/holds.py", "flows/lockout.py"
@@ -111,4 +112,5 @@ MUTANTS = (
     Mutant("a hidden value is a human's", "targets/looker/belongings.py",
            "if row.value_is_hidden or attribute.value_is_hidden:", "if False:",
            f"{_JOINED}_a_leavers_own_values_are_unset_after_the_lock_out_and_hidden_ones_are_a_humans"),
+    *haste.MUTANTS,
 )  # fmt: skip

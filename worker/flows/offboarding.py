@@ -263,8 +263,8 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         row = offboardings.by_id(session, id)
         if row is None or row.state != ASKED or (row.not_before is not None and row.not_before > site.now()):
             return
-        known = _known(site, session, row)
-        held = marks.row_of(session, str(row.person_id)).departure_cause == marks.FORCED
+        person_id, known = row.person_id, _known(site, session, row)
+        held = marks.row_of(session, str(person_id)).departure_cause == marks.FORCED
     try:
         home.refuse_restored(site)
         standing, said = (None, "") if row.forced else _word(site, known, unless_held=held)
@@ -272,6 +272,7 @@ def _confirm(site: Site, id: uuid.UUID) -> None:
         _put_off(site, id, error)
         raise
     with site.begin() as session:
+        marks.lock(session, person_id)
         row = offboardings.by_id(session, id, lock=True)
         if row is None or row.state != ASKED:
             return

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, insert, update
+from sqlalchemy import bindparam, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import Session, col, select
 
 from worker.core.drift import Drift
 from worker.store.tables import Episode
+
+MANY = 1_000  # keys in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,7 @@ def follow(
     close(session, passed_on, now)
     known = {e.drift_key: e for e in open_now if e.id not in passed_on}
     fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in known]
-    if fresh:
-        session.connection().execute(insert(Episode), fresh)
+    opened = _open(session, fresh)
     standing = [known[key].id for key in found if key in known]
     if standing:
         session.connection().execute(update(Episode).where(col(Episode.id).in_(standing)).values(last_seen_at=now))
@@ -50,7 +52,6 @@ def follow(
     gone = [e.id for key, e in known.items() if key not in found and str(e.person_id or "") not in unsure_people]
     if gone:
         session.connection().execute(update(Episode).where(col(Episode.id).in_(gone)).values(closed_at=now))
-    opened = {row["drift_key"]: row["id"] for row in fresh}
     ids = {key: opened[key] if key in opened else known[key].id for key in found}
     return Course(ids, len(fresh), len(gone) + len(passed_on))
 
@@ -66,9 +67,20 @@ def ensure(
     close(session, passed_on, now)
     ids = {key: e.id for key, e in known.items() if e.id not in passed_on}
     fresh = [_episode(drift, sentence(drift), now) for key, drift in found.items() if key not in ids]
-    if fresh:
-        session.connection().execute(insert(Episode), fresh)
-    return ids | {row["drift_key"]: row["id"] for row in fresh}
+    return ids | _open(session, fresh)
+
+
+def _open(session: Session, fresh: Sequence[Mapping[str, Any]]) -> dict[str, uuid.UUID]:
+    """Ids by drift key. A plan and somebody's offboarding may find the same at the same time: the first word stands."""
+    if not fresh:
+        return {}
+    still_open = col(Episode.closed_at).is_(None)
+    new = insert(Episode).on_conflict_do_nothing(index_elements=["drift_key"], index_where=still_open)
+    session.connection().execute(new, sorted(fresh, key=lambda row: str(row["drift_key"])))
+    keys = {row["drift_key"] for row in fresh}
+    query = select(Episode.drift_key, Episode.id).where(still_open)
+    some = query.where(col(Episode.drift_key).in_(keys)) if len(keys) < MANY else query
+    return {key: id for key, id in session.exec(some) if key in keys}
 
 
 def _retell(

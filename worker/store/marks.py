@@ -94,6 +94,12 @@ def unmark(session: Session, person_id: str, causes: Collection[str]) -> bool:
     return True
 
 
+def lock(session: Session, person_id: uuid.UUID) -> None:
+    """Until the transaction ends. Whoever locks something of a person's besides, such as their offboarding, locks them
+    first: a read of a source does."""
+    session.get(PersonRow, person_id, with_for_update=True, populate_existing=True)
+
+
 def row_of(session: Session, person_id: str) -> PersonRow:
     """A person's mark and what goes with it, as of now."""
     row = session.get(PersonRow, uuid.UUID(person_id), populate_existing=True)

@@ -1,0 +1,36 @@
+"""The guards of what makes many departures quick: nothing that is stale is believed, and nobody's lock-out waits."""
+
+from __future__ import annotations
+
+from tests.red.mutant import Mutant
+
+_LATELY, _VERBS, _LOCK = "targets/looker/lately.py", "targets/looker/verbs.py", "flows/lockout.py"
+_LOOKER, _TEAMCITY = "targets/test_looker_leavers.py::test", "targets/test_teamcity_leavers.py::test"
+_MANY = "flows/test_many_leavers.py::test"
+
+MUTANTS = (
+    Mutant("a glance ends", "glance.py", "and since + self._life > self._clock()", "",
+           "test_glance.py::test_what_was_seen_is_good_for_a_moment_from_the_beginning_of_the_look"),
+    Mutant("only a leaver's Looker account is not looked at again", _LATELY, 'return LANE.get() == "leaver"',
+           "return True", f"{_LOOKER}_anybody_else_is_looked_at_right_before"),
+    Mutant("only a leaver's TeamCity account is not looked at again", "targets/teamcity/reading.py",
+           'found = self._users.of(id) if LANE.get() == "leaver" else None', "found = self._users.of(id)",
+           f"{_TEAMCITY}_nobody_elses_account_is_changed_without_a_look_right_before"),
+    Mutant("what a step changes is looked at afterwards", _VERBS,
+           "        ground.lately.changes(step.account_id)\n    try:", "        pass\n    try:",
+           f"{_LOOKER}_a_leaver_who_was_just_looked_at_is_locked_out_in_two_calls"),
+    Mutant("a group that was just made is read", _LATELY,
+           "if found is not None and all(id in found for id in needed):", "if found is not None:",
+           f"{_LOOKER}_a_group_that_was_just_made_is_not_overlooked"),
+    Mutant("lock-outs before tails", _LOCK, "if len(of_account) > 1 or all(", "if False and all(",
+           f"{_MANY}_everybody_is_locked_out_before_anything_else_is_taken_from_anybody"),
+    Mutant("a tail asks whether it was called off", _LOCK,
+           "if _opened(tail.case.site, tail.case.row.id, tail.case.target) is not None:", "if True:",
+           f"{_MANY}_a_departure_that_is_lifted_after_the_lock_out_takes_nothing_more"),
+    Mutant("who waits for a person holds nothing of theirs", "flows/offboarding.py",
+           "        marks.lock(session, person_id)\n", "",
+           f"{_MANY}_a_hint_and_a_read_of_the_source_about_one_person_wait_for_each_other_in_one_order"),
+    Mutant("one drift is one episode, whoever finds it", "store/episodes.py",
+           ".on_conflict_do_nothing(index_elements=[\"drift_key\"], index_where=still_open)", "",
+           "store/test_episodes.py::test_whoever_comes_second_takes_the_firsts_word[by_a_plan-by_an_offboarding]"),
+)  # fmt: skip
