@@ -107,12 +107,14 @@ class World:
         return (*(sources[name] for name in self.sources), self.looker, self.teamcity)
 
     @contextmanager
-    def serve(self, port: int = 0) -> Iterator[Self]:
-        """All of them answer on 127.0.0.1 until the block ends, from this port on; 0 takes any that are free."""
+    def serve(self, port: int | Sequence[int] = 0) -> Iterator[Self]:
+        """All of them answer on 127.0.0.1 until the block ends, from this port on, or each on one of these; 0 takes any
+        that is free."""
+        ports = [port + n if port else 0 for n in range(len(self.servers))] if isinstance(port, int) else port
         served: list[Served] = []
         with ExitStack() as stack:
-            for number, server in enumerate(self.servers):
-                served.append(stack.enter_context(server.serve(port + number if port else 0)))
+            for server, its in zip(self.servers, ports, strict=True):
+                served.append(stack.enter_context(server.serve(its)))
             yield self
             for one in served:
                 one.leave()
