@@ -73,21 +73,21 @@ def test_a_guard_of_a_target_that_is_switched_off_makes_its_test_red(part: int) 
     assert verdicts("targets", part, os.environ) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_a_flow_that_is_switched_off_makes_its_test_red(server: dict[str, str], part: int) -> None:
     expected = {mutant.guard: "red" for mutant in flows.MUTANTS[part::PARTS]}
     assert verdicts("flows", part, {**os.environ, **server}) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_offboardings_that_is_switched_off_makes_its_test_red(part: int, server: dict[str, str]) -> None:
     expected = {mutant.guard: "red" for mutant in leavers.MUTANTS[part::PARTS]}
     assert verdicts("leavers", part, {**os.environ, **server}) == {"nothing": "green", **expected}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_guard_of_the_intake_that_is_switched_off_makes_its_test_red(part: int, server: dict[str, str]) -> None:
     expected = {mutant.guard: "red" for mutant in intake.MUTANTS[part::PARTS]}

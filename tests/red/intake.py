@@ -32,8 +32,8 @@ MUTANTS = (
            f"{_IGNORED}[an application's account]"),
     Mutant("an id is an id", _OKTA, "isinstance(value, str) and _ID.fullmatch(value) is not None",
            "isinstance(value, str)", f"{_IGNORED}[an odd id of its own]"),
-    Mutant("who is one of two is nobody", _OKTA, "if len(users) == 1 else None", "if users else None",
-           f"{_IGNORED}[two users]"),
+    Mutant("who is one of two is nobody", _OKTA, "return str(users.pop()) if len(users) == 1 else None",
+           "return str(min(users)) if users else None", f"{_IGNORED}[two users]"),
     Mutant("a delivery counts once", "store/hints.py", "ON CONFLICT (source, event_id) DO NOTHING RETURNING event_id",
            "ON CONFLICT (source, event_id) DO UPDATE SET said = hint.said RETURNING event_id",
            "console/test_graph_hook.py::"
