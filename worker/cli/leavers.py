@@ -15,7 +15,7 @@ from worker import wiring
 from worker.cli.options import DEFAULT_SETTINGS, ActorOption, JsonOption, SettingsOption, open_site
 from worker.core.receipt import Receipt, as_data
 from worker.core.render import person_label
-from worker.errors import Misconfigured, Paused, TrueupError
+from worker.errors import Misconfigured, Paused, TrueupError, Unavailable, Unknown
 from worker.flows import handback, holds, offboarding, receipts
 from worker.flows.links import find_person
 from worker.flows.site import Site
@@ -78,37 +78,44 @@ def _sent(screen: Screen, id: uuid.UUID, who: str) -> None:
 
 
 def _work(site: Site, id: uuid.UUID, screen: Screen) -> None:
-    """Beside whatever workers there are, until it ends, waits for a human, or a vendor lets us wait too long."""
-    end, said = time.monotonic() + PATIENCE, ""
+    """Beside whatever workers there are, until it ends, waits for a human, or a vendor lets us wait too long. Nobody
+    waits here for what somebody has to correct first: the receipt says what that is."""
+    end, said, stuck = time.monotonic() + PATIENCE, "", set[str]()
     while time.monotonic() < end:
         with site.begin() as session:
             row, due = offboardings.by_id(session, id), offboardings.hands(session, site.now())
+            left = {part.target for part in offboardings.parts(session, id) if part.state == offboardings.OPEN}
         if row is None or row.state not in (offboardings.ASKED, offboardings.WORKING):
             return
+        if (left or {""}) <= stuck:
+            return
         mine = [target for one, target in due if one == id]
-        troubles = _all_at_once(site, id, mine) if mine else []
-        for trouble in troubles:
-            if trouble != said:
-                screen.progress(trouble)
-                said = trouble
+        troubles = _all_at_once(site, id, mine) if mine else {}
+        for target, trouble in troubles.items():
+            if str(trouble) != said:
+                said = str(trouble)
+                screen.progress(said)
+            if not isinstance(trouble, Unavailable | Unknown):
+                stuck.add(target)
         if not mine or troubles:
             time.sleep(LOOK_AGAIN)
 
 
-def _all_at_once(site: Site, id: uuid.UUID, targets: list[str]) -> list[str]:
-    """What stood in the way. A pause is for whoever asked to hear of."""
+def _all_at_once(site: Site, id: uuid.UUID, targets: list[str]) -> dict[str, TrueupError]:
+    """What stood in the way of each. A pause is for whoever asked to hear of."""
 
-    def one(target: str) -> str:
+    def one(target: str) -> TrueupError | None:
         try:
             offboarding.work(site, id, target)
         except Paused:
             raise
         except TrueupError as error:
-            return str(error)
-        return ""
+            return error
+        return None
 
     with ThreadPoolExecutor(len(targets)) as threads:
-        return [said for said in threads.map(one, targets) if said]
+        told = zip(targets, threads.map(one, targets), strict=True)
+        return {target: error for target, error in told if error is not None}
 
 
 def _told(screen: Screen, receipt: Receipt) -> int:

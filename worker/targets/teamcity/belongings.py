@@ -21,7 +21,7 @@ from worker.targets.teamcity.steps import (
     token,
     words,
 )
-from worker.targets.teamcity.wire import ALL_USERS, UserRow, WholeUser
+from worker.targets.teamcity.wire import UserRow, WholeUser
 
 T = TypeVar("T")
 # The account with its rights, whether it may have a token or a door that is hidden from us, whether it administers.
@@ -79,7 +79,7 @@ def look(
     if row is None:
         return Belongings(None)
     asked = Look(reading, settings, row, lacking)
-    user = WholeUser(_filled(row), reading.name)
+    user = WholeUser(wire.filled(row), reading.name)
     if not asked.hidden:
         reading.noticed(user, began)
     unseen: list[Unseen] = []
@@ -117,17 +117,6 @@ def _tokens(asked: Look, unseen: list[Unseen]) -> list[wire.Token] | None:
         page = f"Or open {profile_page(asked.settings, asked.id)}, tab Access Tokens."
         unseen.append(Unseen("access tokens", TOKENS_HIDDEN, (right, page)))
     return found
-
-
-def _filled(row: UserRow) -> UserRow:
-    """With nothing in place of what is hidden; that it was hidden is said besides."""
-    nothing = {
-        "roles": wire.RoleAssignments(role=[]),
-        "groups": wire.GroupKeys(group=[wire.GroupKey(key=ALL_USERS)]),
-        "hasPassword": False,
-        "properties": wire.Properties(property=[]),
-    }
-    return row.model_copy(update={name: empty for name, empty in nothing.items() if getattr(row, name) is None})
 
 
 def _doors(user: WholeUser, lacking: Collection[str]) -> Iterator[Entitlement]:

@@ -33,7 +33,7 @@ from worker.targets.teamcity.mutations import Mutations, is_guest
 from worker.targets.teamcity.probe import notices
 from worker.targets.teamcity.reading import Reading
 from worker.targets.teamcity.settings import Settings
-from worker.targets.teamcity.wire import ALL_USERS, EVERYWHERE, WholeUser, error_text
+from worker.targets.teamcity.wire import ALL_USERS, EVERYWHERE, WholeUser, error_text, filled
 
 CATALOGUE, USERS, TOKENS = "catalogue", "users", "tokens"  # the kinds of a part
 NO_LOGOUT = (2024, 3)  # the last release that is known to have no call that ends one user's sessions
@@ -176,10 +176,11 @@ class TeamCity:
         return self._mutations.lacking | ({"end_sessions"} if () < released <= NO_LOGOUT else set())
 
     def accounts_of(self, keys: Mapping[str, str]) -> Sequence[Account]:
-        """One call for each key."""
-        named = self._reading.named(keys["login"].strip()) if keys.get("login", "").strip() else None
-        mailed = self._reading.with_email(keys["email"].strip()) if keys.get("email", "").strip() else []
-        found = {user.id: user for user in (*([named] if named else []), *mailed)}
+        """One call for each key. What is hidden from us hides no account."""
+        named = self._reading.row_named(keys["login"].strip()) if keys.get("login", "").strip() else None
+        mailed = self._reading.rows_with_email(keys["email"].strip()) if keys.get("email", "").strip() else []
+        rows = (*([named] if named else []), *mailed)
+        found = {str(row.id): WholeUser(filled(row), self.name) for row in rows}
         own = self._reading.own_id()
         return [self._account(found[id], own, False) for id in sorted(found, key=int)]
 

@@ -143,20 +143,24 @@ class Reading:
         """One user by id with what we may see of it; None as for `user`."""
         return self._row(by_id(id))
 
-    def with_email(self, email: str) -> list[WholeUser]:
-        """Everybody who has this address, whatever its case."""
+    def rows_with_email(self, email: str) -> list[wire.UserRow]:
+        """Everybody who has this address, whatever its case, with what we may see of them."""
         parameters = {"locator": wire.by_email(email), "fields": f"count,user({wire.USER_FIELDS})"}
         try:
             reply = self._rest.get("app/rest/users", parameters)
         except Missing:
             self._check_sight()
             return []
-        found = [WholeUser(row, self.name) for row in wire.read(wire.Users, reply).user]
-        return [user for user in found if user.email.casefold() == email.casefold()]
+        return [row for row in wire.read(wire.Users, reply).user if row.email.casefold() == email.casefold()]
 
     def named(self, username: str) -> WholeUser | None:
         """The user of that name, whatever its case."""
-        found = self._one(by_username(username))
+        row = self.row_named(username)
+        return None if row is None else WholeUser(row, self.name)
+
+    def row_named(self, username: str) -> wire.UserRow | None:
+        """The same with what we may see of it."""
+        found = self._row(by_username(username))
         if found is not None and found.username.casefold() != username.casefold():
             raise Misshapen(f"{self.name} was asked for one user name and answered with another one (id {found.id}).")
         return found

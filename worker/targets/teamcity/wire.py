@@ -68,6 +68,17 @@ class UserRow(_Answer):
     properties: Properties | None = None
 
 
+def filled(row: UserRow) -> UserRow:
+    """With nothing in place of what is hidden; that it was hidden is said besides."""
+    nothing = {
+        "roles": RoleAssignments(role=[]),
+        "groups": GroupKeys(group=[GroupKey(key=ALL_USERS)]),
+        "hasPassword": False,
+        "properties": Properties(property=[]),
+    }
+    return row.model_copy(update={name: empty for name, empty in nothing.items() if getattr(row, name) is None})
+
+
 class WholeUser:
     """A user whose every detail we were allowed to see."""
 
