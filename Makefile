@@ -25,7 +25,7 @@ guards: setup ## switch every guard off, and see its test turn red; some minutes
 faults: setup ## break every read in every way, and see nobody lose anything; some minutes
 	@.venv/bin/python -m pytest -n 3 -m faults
 
-fleet: setup ## kill processes at every boundary and in the middle of the schedule, and a company of 2,000; many minutes
+fleet: setup ## kill processes at every boundary and in the middle of the schedule, a company of 2,000, every vendor switch; many minutes
 	@.venv/bin/python -m pytest -m fleet
 
 check: setup ## style, types and house rules
