@@ -329,8 +329,9 @@ def test_a_leavers_account_is_looked_at_once_between_two_changes(target: TeamCit
     sandbox.reads.clear()
     made = done(target, account, leaving(account))
     shown = [m for m in made if m.outcome is Outcome.APPLIED and "not read back" not in m.detail]
+    already = [m for m in made if m.outcome is Outcome.ALREADY_SO]
     assert len(shown) > 3
-    assert sum(sandbox.reads.values()) == len(shown), "each change is read back, and nothing else is read"
+    assert sum(sandbox.reads.values()) == len(shown) + len(already), "each is read back, or once more, and nothing else"
 
 
 @pytest.mark.usefixtures("leaving_lane")

@@ -47,6 +47,10 @@ class Lately:
         found = reading.read_user(reader, id)
         return found and self._users.saw(id, found, began)
 
+    def remembers(self, id: str) -> bool:
+        """Whether the account might be told of as it was, and not as it is."""
+        return _leaving() and self._users.of(id) is not None
+
     def now(self) -> float:
         return self._users.now()
 

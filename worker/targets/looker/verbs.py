@@ -19,7 +19,10 @@ from worker.targets.looker.steps import spoken
 def apply(ground: Ground, step: Step) -> Made:
     """Look, change, look again. See ports.Target.apply."""
     verb = _verb(step)
-    before = verb.look(ground, step)
+    lately, before = ground.lately.remembers(step.account_id), verb.look(ground, step)
+    if before.done and lately:  # that it was so a moment ago says nothing
+        ground.lately.changes(step.account_id)
+        before = verb.look(ground, step)
     if before.never:
         raise Refused(f"Not done: {step.sentence}. {before.never}")
     if before.done:

@@ -74,7 +74,10 @@ class Mutations:
         if special is not None:
             return special(step)
         verb, args = self._verb(step), _texts(step)
-        user = self._subject(step)
+        lately, user = self._reading.remembers(step.account_id), self._subject(step)
+        if lately and verb.reached(user, args):  # that it was so a moment ago says nothing
+            self._reading.changes(user.id)
+            user = self._subject(step)
         before = verb.shown(user, args)
         if verb.reached(user, args):
             return Made(Outcome.ALREADY_SO, before=before, after=before)
@@ -270,15 +273,21 @@ class Mutations:
     def _delete_tokens(self, step: Step) -> Made:
         """One token at a time, until none is left; one that no path can name comes last and needs a human."""
         user = self._subject(step)
-        names = sorted(self._reading.tokens_lately(user.id), key=lambda name: (not addressable(name), name))
+        names = sorted(self._names(user.id), key=lambda name: (not addressable(name), name))
         if not names:
             return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
         made, left = self._delete_one(step, user, names[0], names)
         return replace(made, again=bool(left))
 
+    def _names(self, id: str, name: str = "") -> tuple[str, ...]:
+        """Tokens; as they are now where that one (any) is not among those of a moment ago."""
+        lately, names = self._reading.remembers_tokens(id), self._reading.tokens_lately(id)
+        there = name in names if name else bool(names)
+        return self._reading.tokens(id) if lately and not there else names
+
     def _delete_token(self, step: Step) -> Made:
         user, name = self._subject(step), _texts(step)["name"]
-        names = self._reading.tokens_lately(user.id)
+        names = self._names(user.id, name)
         if name not in names:
             return Made(Outcome.ALREADY_SO, before=_tokens_shown(names), after=_tokens_shown(names))
         return self._delete_one(step, user, name, names)[0]

@@ -128,6 +128,13 @@ class Reading:
         found = self._users.of(id) if LANE.get() == "leaver" else None
         return found or self.user(id)
 
+    def remembers(self, id: str) -> bool:
+        """Whether the user might be told of as it was, and not as it is."""
+        return LANE.get() == "leaver" and self._users.of(id) is not None
+
+    def remembers_tokens(self, id: str) -> bool:
+        return LANE.get() == "leaver" and self._tokens.of(id) is not None
+
     def noticed(self, user: WholeUser, since: float) -> None:
         """On the way to something else, in a look that began then."""
         self._users.saw(user.id, user, since)
