@@ -6,6 +6,7 @@ from tests.red.mutant import Mutant
 
 _LATELY, _VERBS, _LOCK = "targets/looker/lately.py", "targets/looker/verbs.py", "flows/lockout.py"
 _LOOKER, _TEAMCITY = "targets/test_looker_leavers.py::test", "targets/test_teamcity_leavers.py::test"
+_MUTATIONS = "targets/teamcity/mutations.py"
 _MANY = "flows/test_many_leavers.py::test"
 
 MUTANTS = (
@@ -19,6 +20,12 @@ MUTANTS = (
     Mutant("what a step changes is looked at afterwards", _VERBS,
            "        ground.lately.changes(step.account_id)\n    try:", "        pass\n    try:",
            f"{_LOOKER}_a_leaver_who_was_just_looked_at_is_locked_out_in_two_calls"),
+    Mutant("a glance does not say that a Looker account is locked out", _VERBS, "if before.done and lately:",
+           "if False:", f"{_LOOKER}_that_a_leaver_was_locked_out_a_moment_ago_is_no_word_that_they_are"),
+    Mutant("nor that a TeamCity group is left", _MUTATIONS, "if lately and verb.reached(user, args):", "if False:",
+           f"{_TEAMCITY}_that_it_was_gone_a_moment_ago_is_no_word_that_it_is[group]"),
+    Mutant("nor that a token is gone", _MUTATIONS, "if lately and not there else names", "if False else names",
+           f"{_TEAMCITY}_that_it_was_gone_a_moment_ago_is_no_word_that_it_is[token]"),
     Mutant("a group that was just made is read", _LATELY,
            "if found is not None and all(id in found for id in needed):", "if found is not None:",
            f"{_LOOKER}_a_group_that_was_just_made_is_not_overlooked"),

@@ -639,6 +639,16 @@ def test_anybody_else_is_looked_at_right_before(target: Looker, sandbox: LookerS
 
 
 @pytest.mark.usefixtures("leaving_lane")
+def test_that_a_leaver_was_locked_out_a_moment_ago_is_no_word_that_they_are(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    account, _ = look(target)
+    do(target, account, DISABLE)
+    sandbox.enable(ANN)
+    assert [made.outcome for made in do(target, account, DISABLE)] == [Outcome.APPLIED]
+
+
+@pytest.mark.usefixtures("leaving_lane")
 def test_what_says_that_somebody_is_out_is_a_look_of_its_own(target: Looker, sandbox: LookerSandbox) -> None:
     account, _ = look(target)
     do(target, account, DISABLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.targets.teamcity_company import ANA, BEN, CEM, DAN, EVE, MARK, OLD, c
 from worker.core.identity import Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Refused, Rejected
-from worker.ports import Belongings, Heirloom, Line, Made, Outcome, Task, Unseen
+from worker.ports import Belongings, Heirloom, Line, Made, Outcome, Step, Task, Unseen
 from worker.rest import LANE
 from worker.sandbox.company import TeamCityUser
 from worker.sandbox.teamcity import ALL_USERS, TeamCitySandbox
@@ -347,6 +347,21 @@ def test_what_somebody_did_by_hand_meanwhile_is_seen_once_anything_was_sent(
     sandbox.remove_role(ANA, str(roles[0].args["role"]), str(roles[0].args["scope"]))
     assert target.apply(groups[0]).outcome is Outcome.APPLIED
     assert target.apply(roles[0]).outcome is Outcome.ALREADY_SO
+
+
+@pytest.mark.usefixtures("leaving_lane")
+@pytest.mark.parametrize(("verb", "give_back"), [
+    ("leave_group", lambda sandbox, step: sandbox.add_to_group(ANA, step.args["group"])),
+    ("delete_token", lambda sandbox, step: sandbox.add_token(ANA, step.args["name"])),
+], ids=["group", "token"])  # fmt: skip
+def test_that_it_was_gone_a_moment_ago_is_no_word_that_it_is(
+    target: TeamCity, sandbox: TeamCitySandbox, verb: str, give_back: Callable[[TeamCitySandbox, Step], object]
+) -> None:
+    account, _ = look(target)
+    step = next(step for step in target.steps(account, leaving(account)) if step.verb == verb)
+    assert target.apply(step).outcome is Outcome.APPLIED
+    give_back(sandbox, step)
+    assert target.apply(step).outcome is Outcome.APPLIED
 
 
 def test_nobody_elses_account_is_changed_without_a_look_right_before(

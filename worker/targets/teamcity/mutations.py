@@ -280,7 +280,8 @@ class Mutations:
         return replace(made, again=bool(left))
 
     def _names(self, id: str, name: str = "") -> tuple[str, ...]:
-        """Tokens; as they are now where that one (any) is not among those of a moment ago."""
+        """Tokens. Those of a moment ago are believed where that one is among them, or any is; that it is gone, only a
+        look can say."""
         lately, names = self._reading.remembers_tokens(id), self._reading.tokens_lately(id)
         there = name in names if name else bool(names)
         return self._reading.tokens(id) if lately and not there else names
