@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Database
+from tests.flows.merger import TOKEN, Merger, acquired_org
 from tests.flows.rig import Rig
 from worker import wiring
 from worker.flows.site import Site
+from worker.sandbox.company import Employee
 from worker.sandbox.world import World
 
 PEOPLE = 40
@@ -31,6 +33,25 @@ def rig(world: World, fresh_database: Database, tmp_path: Path, monkeypatch: pyt
     for name, value in world.environment().items():
         monkeypatch.setenv(name, value)
     return Rig(world, tmp_path)
+
+
+@pytest.fixture
+def merger(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Merger]:
+    """The company after a merger: a second org is served."""
+    monkeypatch.setenv("ACQUIRED_TOKEN", TOKEN)
+    org = acquired_org(rig)
+    with org.serve(0):
+        yield Merger(rig, org)
+
+
+@pytest.fixture
+def ana(merger: Merger) -> Employee:
+    return merger.employees()[0]
+
+
+@pytest.fixture
+def bo(merger: Merger) -> Employee:
+    return merger.employees()[1]
 
 
 @pytest.fixture

@@ -94,6 +94,10 @@ def acquired_org(rig: Rig) -> OktaSandbox:
     return OktaSandbox(replace(rig.world.company, employees=()), token=TOKEN, org_id="00oacquired000000001")
 
 
+def login(of: Employee) -> str:
+    return of.profile["login"]
+
+
 def people_of(site: Site, login: str, crowd: Crowd | None = None) -> list[Person]:
     """Whoever has an identity with this login."""
     everybody = (crowd or gather(site)).people.values()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.flows.merger import TOKEN, Merger, acquired_org, final, people_of, person_of
-from tests.flows.rig import Rig
+from tests.flows.merger import Merger, final, login, people_of, person_of
 from worker.core.drift import DriftKind
 from worker.core.guardrails import State
 from worker.core.identity import Standing
@@ -26,28 +25,6 @@ from worker.sandbox.company import Employee
 from worker.store import chain, people
 
 K = DriftKind
-
-
-@pytest.fixture
-def merger(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Merger]:
-    monkeypatch.setenv("ACQUIRED_TOKEN", TOKEN)
-    org = acquired_org(rig)
-    with org.serve(0):
-        yield Merger(rig, org)
-
-
-@pytest.fixture
-def ana(merger: Merger) -> Employee:
-    return merger.employees()[0]
-
-
-@pytest.fixture
-def bo(merger: Merger) -> Employee:
-    return merger.employees()[1]
-
-
-def login(of: Employee) -> str:
-    return of.profile["login"]
 
 
 def read_both(site: Site) -> None:

@@ -3,14 +3,14 @@ values of attributes that they leave behind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.flows.departing import ask, everywhere, fates, finish, line, mark, receipt, row, settled
-from tests.flows.merger import TOKEN, Merger, acquired_org, person_of
+from tests.flows.merger import Merger, login, person_of
 from tests.flows.rig import Rig
 from worker.core.identity import Identity, Standing
 from worker.core.receipt import Fate
@@ -19,28 +19,6 @@ from worker.flows.joining import join_by_hand, split_by_hand
 from worker.flows.site import Site
 from worker.ports import Source
 from worker.sandbox.company import Employee
-
-
-@pytest.fixture
-def merger(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Merger]:
-    monkeypatch.setenv("ACQUIRED_TOKEN", TOKEN)
-    org = acquired_org(rig)
-    with org.serve(0):
-        yield Merger(rig, org)
-
-
-@pytest.fixture
-def ana(merger: Merger) -> Employee:
-    return merger.employees()[0]
-
-
-@pytest.fixture
-def bo(merger: Merger) -> Employee:
-    return merger.employees()[1]
-
-
-def login(of: Employee) -> str:
-    return of.profile["login"]
 
 
 def told(site: Site, source: str, identity: str) -> Any:
