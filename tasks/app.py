@@ -6,6 +6,7 @@ Run by `trueup worker` and `trueup beat`, as `celery --app tasks.app`.
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import mmap
 import os
@@ -23,7 +24,7 @@ from tasks import alive
 from tasks.opened import current, let_go
 from tasks.schedule import BEAT
 from worker import broker, logs, wiring
-from worker.errors import Paused, Refused, TrueupError
+from worker.errors import Misconfigured, Paused, Refused, TrueupError
 from worker.flows.site import Site
 
 BATCH = 20.0  # seconds of work before a task hands the rest to another one
@@ -102,6 +103,17 @@ def _went_well(work: Callable[[], None]) -> bool:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _log_as_we_do(**_: Any) -> None:
     logs.configure("beat" if "beat" in sys.argv else "worker")
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]
+def _import_ahead(**_: Any) -> None:
+    """Once, in the process that forks: each of the others would take a second or two for it at its first task, which
+    may be a leaver's."""
+    try:
+        wiring.import_ahead(SETTINGS)
+    except Misconfigured as error:
+        logs.event("nothing is imported ahead", level=logging.WARNING, why=str(error))  # and each task says it again
+    gc.freeze()  # or each of them would look through all of it, and so copy it
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]

@@ -119,6 +119,9 @@ class Gauge:
     reset: float
 
 
+MOST_FOR_LEAVERS = 0.4  # of our share of a vendor's limit, that can be kept for them
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """What a type of vendor is assumed to bear from everybody together, until its own headers say something else: a
@@ -302,7 +305,8 @@ class Unseen:
     a human; `lasts` is how long after the lock-out it lives at the most, where that is known.
 
     `key` is that of an entitlement that can be revoked all the same, without a look at it before or after: it is listed
-    however often it was revoked, so what came of its step is all that will ever be known.
+    however often it was revoked, so what came of its step is all that will ever be known. `unread`: it would have been
+    shown, and asking again may tell.
     """
 
     what: str
@@ -310,6 +314,7 @@ class Unseen:
     hands: tuple[str, ...] = ()
     lasts: dt.timedelta | None = None
     key: str = ""
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,8 @@ DATABASE = "TRUEUP_DATABASE_URL"
 OWNER_DATABASE = "TRUEUP_OWNER_DATABASE_URL"
 REDIS = "TRUEUP_REDIS_URL"
 
-LOOK = 1.0  # seconds between two looks whether somebody has paused Trueup meanwhile
+LOOK = 1.0  # seconds between two looks whether somebody has paused Trueup meanwhile, while nothing is called
+MOMENT = 0.25  # and while one call follows the other
 # A server on this very machine is a sandbox, or somebody's who may set `rates`; nobody else's calls are kept waiting.
 _HERE = 60_000
 _UNSAID = Rate(300)  # of a connector whose module says nothing
@@ -63,6 +65,17 @@ def open_site(
         yield connect(site, stack, longest_wait)
 
 
+def import_ahead(path: Path) -> None:
+    """Import what the connectors of these settings put off until their first call, for whoever forks. Raises
+    Misconfigured."""
+    loaded = load(path)
+    sides: tuple[tuple[Side, Mapping[str, Any]], ...] = (("sources", loaded.sources), ("targets", loaded.targets))
+    for side, connectors in sides:
+        for settings in connectors.values():
+            for name in getattr(Installed().module(side, settings.type), "PUT_OFF", ()):
+                importlib.import_module(name)
+
+
 def connect(site: Site, stack: ExitStack, longest_wait: float = LONGEST_WAIT) -> Site:
     """The same site with its connectors, which are closed with the stack. No vendor is called yet."""
     loaded = site.loaded
@@ -70,13 +83,18 @@ def connect(site: Site, stack: ExitStack, longest_wait: float = LONGEST_WAIT) ->
     stack.callback(budget.close)
     site = replace(site, count_calls=lambda: _count_calls(site, budget))
     stack.callback(site.count_calls)
+    asked: dict[str, float] = {}  # connector -> when it was last not paused, monotonic
 
     def connected(side: Side, name: str, settings: Any) -> Any:
         module = Installed().module(side, settings.type)
         terms = _terms(settings, getattr(module, "RATE", _UNSAID), loaded.settings.rates.get(name, Rates()))
 
         def refuse() -> None:
-            site.refuse_if_paused(name)
+            site.refuse_if_stopped()
+            if time.monotonic() > asked.get(name, 0.0) + MOMENT:
+                with site.begin() as session:
+                    site.refuse_if_paused(session, name)
+                asked[name] = time.monotonic()
 
         line = budget.line(name, terms, refuse, lambda seconds: _sleep(seconds, site, refuse), longest_wait)
         try:

@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from worker.budget.terms import CROWDED, FEWEST_AT_ONCE, LEAVER, LONGEST_SHUT, SLOT_LIFE, Said, Terms, digest
 from worker.errors import Misconfigured, Unavailable
+from worker.ports import MOST_FOR_LEAVERS
 
 MOMENT = 1.0  # seconds that Redis may take to answer
 KEPT = int(2 * LONGEST_SHUT)  # seconds that what was learned of a tenant outlives the last call
@@ -37,7 +38,7 @@ local shut, ordinary_shut = tonumber(known[4]) or 0, tonumber(known[5]) or 0
 local ours = (tonumber(known[3]) or assumed) * share
 local burst = math.max(1, ours / 10)
 local reserve = 0
-if leavers > 0 then reserve = math.min(math.max(1, burst * leavers), ours / 4) end
+if leavers > 0 then reserve = math.min(math.max(1, ours * leavers), ours * MOST_FOR_LEAVERS) end
 local full = burst + reserve
 local rate = math.max(ours - full, ours / 2) / 60
 local tokens = full
@@ -46,7 +47,7 @@ local function remember(key, ...)
   redis.call('HSET', key, ...)
   redis.call('EXPIRE', key, kept)
 end
-"""
+""".replace("MOST_FOR_LEAVERS", str(MOST_FOR_LEAVERS))
 
 TAKE = (
     _BUCKET

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from worker.ports import Gauge
+from worker.ports import MOST_FOR_LEAVERS, Gauge
 
 WINDOW = 60.0  # seconds: limits are counted per minute
 LONGEST_SHUT = 3600.0  # whatever a vendor says, it is asked again after that
@@ -34,7 +34,7 @@ class Terms:
         minute's refill bring is together no more than our share: in no minute, wherever it begins, are there more."""
         ours = limit * self.share
         burst = max(1.0, ours / 10)
-        reserve = min(max(1.0, burst * self.leavers), ours / 4) if self.leavers else 0.0
+        reserve = min(max(1.0, ours * self.leavers), ours * MOST_FOR_LEAVERS) if self.leavers else 0.0
         return burst + reserve, reserve, max(ours - burst - reserve, ours / 2) / WINDOW
 
     def room(self, width: float, lane: str) -> float:

@@ -7,6 +7,7 @@ settled by re-reading before anything else happens to the account.
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -131,6 +132,7 @@ class AccountWork:
             still = runs.still_open(session, self._changes)
             self._changes = {id: change for id, change in self._changes.items() if id in still}
             begun = runs.begun(session, self._run.id, self._subject)
+            self._instance = installations.instance_of(session, self._run.target)
             self._refuse_unfiltered(session)
         self._spent |= {change.id for id, change in self._changes.items() if id in begun}
 
@@ -210,6 +212,7 @@ class AccountWork:
     def _begin(self, session: Session, step: Step) -> uuid.UUID | None:
         """Everything that must still hold at this moment, and then `attempted`; None when something does not."""
         site, now = self._site, self._site.now()
+        site.refuse_if_paused(session, self._run.target)
         self._held = leases.renew(session, self._held, site.claim)
         giving = [t for t in step.tasks if self._changes[t].operation in MARKED]
         if giving and self._person_id and people.departure_marked(session, self._person_id):
@@ -239,33 +242,37 @@ class AccountWork:
             session, run_id=self._run.id, target=self._run.target, person_id=self._person_id,
             position=self._position, step=step, owner=site.owner, fence=self._held.fence, now=now,
         )  # fmt: skip
-        for change in (self._changes[t] for t in step.tasks):
-            kind = _tally(change)
-            if kind is not None:
-                runs.count_effect(session, str(change.id), step_id, self._run.target, self._person_id, kind, now)
+        runs.count_effects(session, step_id, self._run.target, self._person_id, self._counting(step), now)
         self._record_attempt(session, step, step_id)
         return step_id
 
     def _over_limit(self, session: Session, step: Step) -> str:
         """The rolling limits again, now: other workers count as well. What a human approved is not held up, unless it
         gives power: then the day's limit is for whoever approves more of it than any day can need."""
-        ceilings = self._site.loaded.settings.limits.ceilings().ceilings
-        if any(_tally(self._changes[t]) is not None for t in step.tasks):
-            leases.turn(session, f"limits {self._run.target}")
-        done = runs.recent_effects(session, self._run.target, self._site.now())
-        for change in (self._changes[t] for t in step.tasks):
-            kind = _tally(change)
-            if kind is None or (change.decision_id is not None and kind is not Tally.PRIVILEGED_GRANTS):
-                continue
-            if runs.counted_already(session, change.id, self._run.target, self._person_id, kind, self._site.now()):
-                continue
-            done[kind] += 1
-            if done[kind] > ceilings[kind].per_day:
+        counting = self._counting(step)
+        if not counting:
+            return ""
+        ceilings, now = self._site.loaded.settings.limits.ceilings().ceilings, self._site.now()
+        leases.turn(session, f"limits {self._run.target}")
+        already = runs.counted_already(session, self._run.target, self._person_id, counting, now)
+        new = Counter(kind for id, kind in counting.items() if id not in already and self._is_limited(id, kind))
+        done = runs.recent_effects(session, self._run.target, now) if new else Counter()
+        for kind, number in new.items():
+            more = 1 if kind is Tally.DEPARTURES else number  # these are people, and a step is about one
+            if done[kind] + more > ceilings[kind].per_day:
                 return (
-                    f"{done[kind] - 1} {kind} in the last 24 hours already, at most {ceilings[kind].per_day}"
+                    f"{done[kind]} {kind} in the last 24 hours already, at most {ceilings[kind].per_day}"
                     f" (limits.{kind.name.lower()}.per_day)"
                 )
         return ""
+
+    def _counting(self, step: Step) -> dict[str, Tally]:
+        """By change, what of a step counts towards a limit."""
+        kinds = {id: _tally(self._changes[id]) for id in step.tasks}
+        return {id: kind for id, kind in kinds.items() if kind is not None}
+
+    def _is_limited(self, change_id: str, kind: Tally) -> bool:
+        return self._changes[change_id].decision_id is None or kind is Tally.PRIVILEGED_GRANTS
 
     def _spend_decision(self, session: Session, change: ChangeRow) -> bool:
         """Use up the approval that opened the gate, at the change's first step."""
@@ -282,7 +289,7 @@ class AccountWork:
             {
                 "step": str(step_id), "target": self._run.target, "account": step.account_id, "verb": step.verb,
                 "fence": str(self._held.fence), "trueup": version("trueup"),
-                "instance": installations.instance_of(session, self._run.target),
+                "instance": self._instance,
                 "changes": [
                     {
                         "change": str(c.id), "operation": c.operation, "entitlement": c.entitlement,

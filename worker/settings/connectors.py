@@ -16,7 +16,7 @@ Side = Literal["sources", "targets"]
 class Connectors(Protocol):
     """`module` gives a connector module: `Settings`, `connect`, and in targets `Grants`; `TRUSTED_KEYS` where more than
     the login is out of the reach of the people themselves; in sources `HOOKS` ("okta", "graph") where their vendor can
-    tell us by HTTP that something has happened."""
+    tell us by HTTP that something has happened; `PUT_OFF`, names of modules that it imports with its first call."""
 
     def types(self, side: Side) -> Sequence[str]: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from worker.ports import MOST_FOR_LEAVERS
 from worker.settings.sections import Section, Share
 
 
@@ -19,13 +20,13 @@ class Rates(Section):
         description="the vendor's limit in calls a minute, until its own headers say another one; by type of connector",
     )
     leavers: Share = Field(
-        default=0.2, description="part of our share that is kept for taking the access of departed people; at most 50%"
+        default=0.2, description="part of our share that is kept for taking the access of departed people; at most 40%"
     )
 
     @model_validator(mode="after")
     def _leave_something(self) -> Rates:
         if self.share <= 0:
             raise ValueError("a share of 0% lets no call through; use `trueup pause` to stop a connector")
-        if self.leavers > 0.5:
-            raise ValueError("leavers may keep at most 50%, or nothing else would get through")
+        if self.leavers > MOST_FOR_LEAVERS:
+            raise ValueError(f"leavers may keep at most {MOST_FOR_LEAVERS:.0%}, or nothing else would get through")
         return self

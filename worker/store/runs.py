@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import func, insert, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import Session, col, select
 
 from worker.core.guardrails import State, Tally
@@ -228,22 +229,15 @@ def as_step(row: StepRow) -> Step:
     return Step(row.verb, row.account_id, row.args, tuple(row.change_ids), row.sentence)
 
 
-def count_effect(
-    session: Session, change_id: str, step_id: uuid.UUID, target: str, person_id: str, tally: Tally, now: dt.datetime
+def count_effects(
+    session: Session, step_id: uuid.UUID, target: str, person_id: str, kinds: Mapping[str, Tally], now: dt.datetime
 ) -> None:
-    """Count a change towards the limits of the last 24 hours, once, however many steps it takes."""
-    if session.get(Effect, uuid.UUID(change_id)) is None:
-        session.add(
-            Effect(
-                change_id=uuid.UUID(change_id),
-                step_id=step_id,
-                target=target,
-                person_id=uuid.UUID(person_id) if person_id else None,
-                tally=tally.value,
-                at=now,
-            )
-        )
-        session.flush()
+    """Count changes, by id, towards the limits of the last 24 hours: each once, however many steps it takes."""
+    if kinds:
+        whose = uuid.UUID(person_id) if person_id else None
+        same = {"step_id": step_id, "target": target, "person_id": whose, "at": now}
+        rows = [{"change_id": uuid.UUID(id), "tally": kind.value, **same} for id, kind in kinds.items()]
+        session.connection().execute(upsert(Effect).on_conflict_do_nothing(), rows)
 
 
 def recent_effects(session: Session, target: str, now: dt.datetime) -> Counter[Tally]:
@@ -253,33 +247,29 @@ def recent_effects(session: Session, target: str, now: dt.datetime) -> Counter[T
     """
     since = now - dt.timedelta(hours=24)
     rows = session.exec(
-        select(Effect.tally, Effect.person_id, Effect.change_id)
+        select(Effect.tally, func.count(), func.count(func.distinct(Effect.person_id)))
         .join(StepRow, col(StepRow.id) == Effect.step_id)
         .where(Effect.target == target, Effect.at > since, StepRow.outcome != Outcome.FOUND_NOT_APPLIED.value)
+        .group_by(Effect.tally)
     )
-    counts: Counter[Tally] = Counter()
-    departed: set[uuid.UUID | None] = set()
-    for tally, person_id, _ in rows:
-        if tally == Tally.DEPARTURES.value:
-            departed.add(person_id)
-        else:
-            counts[Tally(tally)] += 1
-    counts[Tally.DEPARTURES] = len(departed)
-    return counts
+    return Counter({
+        Tally(tally): people if tally == Tally.DEPARTURES.value else changes for tally, changes, people in rows
+    })  # fmt: skip
 
 
 def counted_already(
-    session: Session, change_id: uuid.UUID, target: str, person_id: str, tally: Tally, now: dt.datetime
-) -> bool:
-    """Whether a change counts towards its limit already: at an earlier step, or as another part of one departure."""
-    if session.get(Effect, change_id) is not None:
-        return True
-    if tally is not Tally.DEPARTURES or not person_id:
-        return False
+    session: Session, target: str, person_id: str, kinds: Mapping[str, Tally], now: dt.datetime
+) -> set[str]:
+    """Which of these changes count towards their limits already: at an earlier step, or as part of one departure."""
+    ids = [uuid.UUID(id) for id in kinds]
+    found = {str(id) for id in session.exec(select(Effect.change_id).where(col(Effect.change_id).in_(ids)))}
+    departing = {id for id, kind in kinds.items() if kind is Tally.DEPARTURES} - found
+    if not departing or not person_id:
+        return found
     query = select(Effect.change_id).where(
         Effect.target == target,
-        Effect.tally == tally.value,
+        Effect.tally == Tally.DEPARTURES.value,
         Effect.person_id == uuid.UUID(person_id),
         Effect.at > now - dt.timedelta(hours=24),
     )
-    return session.exec(query.limit(1)).first() is not None
+    return found | departing if session.exec(query.limit(1)).first() is not None else found
