@@ -68,7 +68,7 @@ def members(settings: str, processes: int, host: str, port: int) -> list[Member]
     own = ["--settings", settings]
     return [
         Member("worker", ["worker", "--processes", str(processes), *own]),
-        Member("leaver worker", ["worker", "--leavers", "--processes", "1", *own]),
+        Member("leaver worker", ["worker", "--leavers", "--processes", "2", *own]),
         Member("beat", ["beat", *own]),
         Member("api", ["api", "--host", host, "--port", str(port), *own]),
     ]

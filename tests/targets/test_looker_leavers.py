@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import pytest
@@ -28,7 +28,7 @@ from tests.targets.looker_company import (
     target,
     task,
 )
-from worker.core.identity import Account, Entitlement, Trait
+from worker.core.identity import ATTRIBUTE, Account, Entitlement, Trait
 from worker.core.plan import Operation
 from worker.errors import Refused, Rejected, Unknown
 from worker.ports import Belongings, Heirloom, Line, Made, Outcome, Step, Unseen
@@ -648,6 +648,60 @@ def test_that_a_leaver_was_locked_out_a_moment_ago_is_no_word_that_they_are(
     assert [made.outcome for made in do(target, account, DISABLE)] == [Outcome.APPLIED]
 
 
+def ending(sandbox: LookerSandbox) -> dict[str, tuple[Entitlement, Callable[[], object]]]:
+    """What a leaver has, each with how somebody ends it by hand."""
+    session = sandbox.add_session(ANN)
+    app = sandbox.add_app("Sheets", ANN)
+    return {
+        "session": (revoke("session", session), lambda: sandbox.instance.users[ANN].sessions.remove(session)),
+        "app": (revoke("token", app), lambda: sandbox.instance.apps[app].users.discard(ANN)),
+        "group": (group("11"), lambda: sandbox.remove_from_group(ANN, "Platform")),
+    }
+
+
+@pytest.mark.usefixtures("leaving_lane")
+@pytest.mark.parametrize("what", ["session", "app", "group"])
+def test_what_was_just_seen_is_ended_and_looked_for_once(target: Looker, sandbox: LookerSandbox, what: str) -> None:
+    one, _ = ending(sandbox)[what]
+    account, _ = look(target)
+    sandbox.reads.clear()
+    assert [made.outcome for made in do(target, account, task(Operation.REVOKE, one))] == [Outcome.APPLIED]
+    assert sum(sandbox.reads.values()) == 1, "after the call"
+    assert [made.outcome for made in do(target, account, task(Operation.REVOKE, one))] == [Outcome.ALREADY_SO]
+    assert len(sandbox.log) == 1
+
+
+@pytest.mark.usefixtures("leaving_lane")
+@pytest.mark.parametrize("what", ["session", "app", "group"])
+def test_what_somebody_ended_since_it_was_seen_is_found_to_be_so(
+    target: Looker, sandbox: LookerSandbox, what: str
+) -> None:
+    one, end = ending(sandbox)[what]
+    account, _ = look(target)
+    end()
+    made = do(target, account, task(Operation.REVOKE, one))
+    assert {each.outcome for each in made} <= {Outcome.ALREADY_SO, Outcome.APPLIED}
+    assert one not in look(target)[0].entitlements
+
+
+def test_a_session_of_anybody_else_is_looked_for_right_before(target: Looker, sandbox: LookerSandbox) -> None:
+    one, _ = ending(sandbox)["session"]
+    account, _ = look(target)
+    sandbox.reads.clear()
+    do(target, account, task(Operation.REVOKE, one))
+    assert sum(sandbox.reads.values()) == 3, "of whom, before the call, and after it"
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_the_value_of_an_attribute_that_was_just_defined_is_not_overlooked(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    look(target, BOB)
+    made = sandbox.add_attribute("tier")
+    sandbox.set_value(ANN, "tier", "gold")
+    assert Entitlement(ATTRIBUTE, made, "gold") in look(target)[0].entitlements
+
+
 @pytest.mark.usefixtures("leaving_lane")
 def test_what_says_that_somebody_is_out_is_a_look_of_its_own(target: Looker, sandbox: LookerSandbox) -> None:
     account, _ = look(target)
@@ -662,7 +716,8 @@ def test_what_is_everybodys_is_read_once_for_many_who_leave(target: Looker, sand
         look(target, id)
     (alerts,) = [n for path, n in sandbox.reads.items() if path.endswith("/alerts/search")]
     (groups,) = [n for path, n in sandbox.reads.items() if path.endswith("/groups/search/with_hierarchy")]
-    assert (alerts, groups) == (1, 1)
+    (attributes,) = [n for path, n in sandbox.reads.items() if path.endswith("/user_attributes")]
+    assert (alerts, groups, attributes) == (1, 1, 1)
 
 
 @pytest.mark.usefixtures("leaving_lane")

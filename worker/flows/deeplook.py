@@ -92,16 +92,19 @@ def _never(case: Case, account_id: str, why: str) -> tuple[str, tuple[str, ...]]
 
 
 def completed(case: Case, first: Looks, after: Looks) -> Looks:
-    """A look that says what is gone, with what only the first kind of look tells: of whom the links are, and what works
-    for others and could not be read before, in time or at all."""
+    """A look that says what is gone, with what only the first kind of look tells: what is public, and what works
+    for others, read now where it could not be read before, in time or at all."""
     whole: dict[str, Belongings] = {}
     for id, seen in after.of.items():
         known = {one.what for one in seen.unseen}
-        missing = {one.what for one in first.of[id].unseen} - known if id in first.of else set()
-        if missing and seen.account is not None and id not in after.untouched:
-            again = _deep(case, id, math.inf)
-            told = tuple(one for one in again.unseen if one.what in missing)
-            whole[id] = replace(seen, unseen=(*seen.unseen, *told), heirlooms=again.heirlooms)
+        missing = [one for one in first.of[id].unseen if one.what not in known] if id in first.of else []
+        if not missing or seen.account is None or id in after.untouched:
+            continue
+        if any(one.unread for one in missing):
+            again, names = _deep(case, id, math.inf), {one.what for one in missing}
+            missing = [one for one in again.unseen if one.what in names]
+            seen = replace(seen, heirlooms=again.heirlooms)
+        whole[id] = replace(seen, unseen=(*seen.unseen, *missing))
     return replace(after, of={**after.of, **whole}) if whole else after
 
 
@@ -146,7 +149,8 @@ def _deep(case: Case, account_id: str, heirlooms: float | None) -> Belongings:
             return case.connector.belongings(account_id, company=company)
     except TrueupError as error:
         seen = case.connector.belongings(account_id, company=company, heirlooms=False)
-        return replace(seen, unseen=(*seen.unseen, Unseen(UNREAD, f"it could not be read in time: {error}")))
+        late = Unseen(UNREAD, f"it could not be read in time: {error}", unread=True)
+        return replace(seen, unseen=(*seen.unseen, late))
 
 
 # --- accounts that nobody has linked yet ------------------------------------------------------------------------------

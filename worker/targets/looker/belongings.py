@@ -100,7 +100,10 @@ def look(
     lately.noticed(user, began)
     asked = Look(reader, settings, user, own, life, company, lately, keys_closed and not user.is_service_account)
     parts = {**RIGHTS, **DOORS, **(WORKS if first else {})}
-    return _joined(asked, _together([partial(_part, asked, what, read, first) for what, read in parts.items()]))
+    found = _joined(asked, _together([partial(_part, asked, what, read, first) for what, read in parts.items()]))
+    if found.account is not None:
+        lately.saw_held(id, found.account.entitlements, began)
+    return found
 
 
 def _part(asked: Look, what: str, read: Read, first: bool) -> Found:
@@ -124,7 +127,7 @@ def _part(asked: Look, what: str, read: Read, first: bool) -> Found:
 
 def _unread(what: str, error: TrueupError) -> Found:
     hands = ("Ask for it again when Looker answers as it should.",)
-    return Found(unseen=[Unseen(what, f"it could not be read: {error}", hands)])
+    return Found(unseen=[Unseen(what, f"it could not be read: {error}", hands, unread=True)])
 
 
 def _together(calls: Sequence[Callable[[], Found]]) -> list[Found]:
@@ -180,13 +183,14 @@ def _groups(asked: Look) -> Found:
 def _values(asked: Look) -> Found:
     """Its own values of user attributes, whichever the settings declare. Looker's own ones, such as the locale, are no
     rights and filter nothing."""
-    defined = asked.reader.look("/user_attributes", {"fields": rows.ATTRIBUTE_FIELDS})
-    valued = asked.reader.look(f"{asked.place}/attribute_values", {"all_values": "true", "fields": rows.VALUE_FIELDS})
+    reply = asked.reader.look(f"{asked.place}/attribute_values", {"all_values": "true", "fields": rows.VALUE_FIELDS})
+    valued = None if reply is None else rows.unpaged(reply, rows.VALUES)
+    needed = {row.user_attribute_id for row in valued or ()}
+    defined = None if valued is None else asked.lately.attributes(partial(_attributes, asked.reader), needed)
     if defined is None or valued is None:
         return _hidden(asked, "values of user attributes", "/admin/users")
-    all_ = rows.unpaged(defined, rows.ATTRIBUTES)
-    known = {row.id: row for row in all_ if not (row.is_system or row.is_permanent)}
-    own = [row for row in rows.unpaged(valued, rows.VALUES) if row.user_attribute_id in known and row.own]
+    known = {row.id: row for row in defined if not (row.is_system or row.is_permanent)}
+    own = [row for row in valued if row.user_attribute_id in known and row.own]
     held: dict[Entitlement, str] = {}
     unseen: list[Unseen] = []
     for row in own:
@@ -197,6 +201,11 @@ def _values(asked: Look) -> Found:
         else:
             held[Entitlement(ATTRIBUTE, attribute.id, row.value or "")] = f"{words} = {quoted(row.value or '')}"
     return Found(held, unseen, known=frozenset(known))
+
+
+def _attributes(reader: Looking) -> Sequence[rows.AttributeRow] | None:
+    reply = reader.look("/user_attributes", {"fields": rows.ATTRIBUTE_FIELDS})
+    return None if reply is None else rows.unpaged(reply, rows.ATTRIBUTES)
 
 
 def _by_hand(asked: Look, words: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from worker.core.identity import Entitlement
 from worker.errors import Refused, Rejected, Unavailable
 from worker.ports import Step
 from worker.rest import Reply
@@ -12,6 +13,7 @@ from worker.targets.looker.ground import GONE, Ground, Sight, Verb, text_of, unt
 from worker.targets.looker.rows import DeepUserRow
 
 Seen = Callable[[Ground, Step], bool | None]  # whether it is there; None where Looker does not show it to us
+Named = Callable[[Step], Entitlement]  # what of the account it is
 
 
 def _there(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
@@ -28,8 +30,8 @@ def _there(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
     return look
 
 
-def _first(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
-    """Before the call: also who it is about."""
+def _first(what: str, present: Seen, named: Named) -> Callable[[Ground, Step], Sight]:
+    """Before the call: also who it is about. What was seen a moment ago is not looked for again."""
 
     def look(ground: Ground, step: Step) -> Sight:
         user = ground.user(step.account_id)
@@ -38,7 +40,7 @@ def _first(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
         never = untouchable(user, ground.own)
         if never:
             return Sight("not looked for", never=never)
-        there = present(ground, step)
+        there = ground.lately.holds(step.account_id, named(step)) or present(ground, step)
         if there is None:
             raise Rejected(
                 f"Not done: {step.sentence}. Looker does not show it to the account of our API key, so nothing could be"
@@ -48,6 +50,10 @@ def _first(what: str, present: Seen) -> Callable[[Ground, Step], Sight]:
         return Sight(f"{what} is there" if there else f"no such {what}", not there)
 
     return look
+
+
+def _named(kind: str, argument: str) -> Named:
+    return lambda step: Entitlement(kind, text_of(step, argument))
 
 
 def _session_there(ground: Ground, step: Step) -> bool | None:
@@ -134,13 +140,13 @@ def _remove_sign_on(ground: Ground, step: Step) -> tuple[str, Reply]:
     return "", reply
 
 
-def _door(what: str, present: Seen, close: Callable[[Ground, Step], tuple[str, Reply]]) -> Verb:
-    return Verb(_first(what, present), close, find=_there(what, present), back=_there(what, present))
+def _door(what: str, named: Named, present: Seen, close: Callable[[Ground, Step], tuple[str, Reply]]) -> Verb:
+    return Verb(_first(what, present, named), close, find=_there(what, present), back=_there(what, present))
 
 
 VERBS: Mapping[str, Verb] = {
-    "end session": _door("session", _session_there, _end_session),
-    "delete key": _door("API key", _key_there, _delete_key),
-    "end tokens": _door("use of the app", _app_there, _end_tokens),
+    "end session": _door("session", _named("session", "session"), _session_there, _end_session),
+    "delete key": _door("API key", _named("api key", "key"), _key_there, _delete_key),
+    "end tokens": _door("use of the app", _named("token", "app"), _app_there, _end_tokens),
     "remove sign-on": Verb(_look_sign_on, _remove_sign_on),
 }

@@ -1,4 +1,4 @@
-"""What was seen of a Looker in the last seconds, so that many who leave at once do not each ask for the same again.
+"""What was seen of a Looker a moment ago, so that many who leave at once do not each ask for the same again.
 
 Only where a departed person's access is taken. Nothing here ever says that something is gone.
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from worker.core.identity import Entitlement
 from worker.glance import Glance
 from worker.rest import LANE
 from worker.targets.looker import reading
-from worker.targets.looker.rows import AlertRow, GroupTreeRow, Reader, UserRow
+from worker.targets.looker.rows import AlertRow, AttributeRow, GroupTreeRow, Reader, UserRow
 
 SHARED = 10.0  # seconds for what is everybody's
 ALERTS = 30.0  # and for what takes many calls, and is asked again, alone, before it is handed over
+HELD = 300.0  # for what is to be ended: to end it once more than needed harms nobody
 
 
 def _users() -> Glance[UserRow]:
@@ -29,6 +31,14 @@ def _alerts() -> Glance[Sequence[AlertRow]]:
     return Glance(ALERTS)
 
 
+def _attributes() -> Glance[Sequence[AttributeRow]]:
+    return Glance(SHARED)
+
+
+def _held() -> Glance[bool]:
+    return Glance(HELD)
+
+
 @dataclass(frozen=True)
 class Lately:
     """One Looker's."""
@@ -36,6 +46,8 @@ class Lately:
     _users: Glance[UserRow] = field(default_factory=_users)
     _groups: Glance[Mapping[str, GroupTreeRow]] = field(default_factory=_groups)
     _alerts: Glance[Sequence[AlertRow]] = field(default_factory=_alerts)
+    _attributes: Glance[Sequence[AttributeRow]] = field(default_factory=_attributes)
+    _held: Glance[bool] = field(default_factory=_held)
 
     def user(self, reader: Reader, id: str) -> UserRow | None:
         """As it was while the account was being looked at, where nothing that shows on it was sent since; else as it is
@@ -50,6 +62,18 @@ class Lately:
     def remembers(self, id: str) -> bool:
         """Whether the account might be told of as it was, and not as it is."""
         return _leaving() and self._users.of(id) is not None
+
+    def holds(self, account_id: str, one: Entitlement) -> bool:
+        """Whether it was seen there a moment ago; believed once, for whoever takes it. False where it has to be looked
+        for."""
+        key = f"{account_id} {one.bare.key}"
+        seen = _leaving() and self._held.of(key) is not None
+        self._held.forget(key)
+        return seen
+
+    def saw_held(self, account_id: str, held: Collection[Entitlement], since: float) -> None:
+        for one in held:
+            self._held.saw(f"{account_id} {one.bare.key}", True, since)
 
     def now(self) -> float:
         return self._users.now()
@@ -74,6 +98,17 @@ class Lately:
         """None where it has to be asked for."""
         found = self._groups.of("") if _leaving() else None
         return found.get(id) if found else None
+
+    def attributes(
+        self, read: Callable[[], Sequence[AttributeRow] | None], needed: Collection[str]
+    ) -> Sequence[AttributeRow] | None:
+        """How every attribute is defined, and certainly those that are needed; None where Looker does not show them."""
+        known = self._attributes.of("") if _leaving() else None
+        if known is not None and set(needed) <= {row.id for row in known}:
+            return known
+        began = self._attributes.now()
+        found = read()
+        return None if found is None else self._attributes.saw("", found, began)
 
     def alerts(self, read: Callable[[], Sequence[AlertRow] | None]) -> Sequence[AlertRow] | None:
         """Everybody's, for Looker cannot be asked for one owner's; None where it does not show them."""

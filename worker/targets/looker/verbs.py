@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from worker.core.identity import Entitlement
 from worker.core.values import mistyped
 from worker.errors import Denied, Misshapen, Missing, Refused, Rejected, Unavailable, Unknown
 from worker.ports import Made, Outcome, Step
@@ -167,7 +168,8 @@ def _membership(wanted: bool) -> Callable[[Ground, Step], Sight]:
             refusal = f"Group {id} cannot be changed here: {group.closed}."
         elif wanted and not user.allow_normal_group_membership:
             refusal = "Its groups are managed by single sign-on."
-        member = reading.is_member(ground.session, step.account_id, id)
+        seen = not wanted and ground.lately.holds(step.account_id, Entitlement("group", id))
+        member = seen or reading.is_member(ground.session, step.account_id, id)
         text = f"{'in' if member else 'not in'} group {id}"
         return Sight(text, member is wanted, refusal, never=untouchable(user, ground.own))
 

@@ -106,7 +106,7 @@ def _read(what: str, read: Callable[[], T], first: bool, unseen: list[Unseen]) -
         if not first:
             raise
         hands = ("Ask for it again when TeamCity answers as it should.",)
-        unseen.append(Unseen(what, f"it could not be read: {error}", hands))
+        unseen.append(Unseen(what, f"it could not be read: {error}", hands, unread=True))
         return None
 
 
