@@ -74,6 +74,9 @@ KEPT = {
     "Looker adds a member": ("looker", "POST", "/groups/3/users", {"user_id": "7"}, 200, USER),
     "Looker forgets a token": ("looker", "GET", "/user", None, 401, {"message": "Requires authentication."}),
     "Looker removes a member": ("looker", "DELETE", "/groups/3/users/7", None, 204, None),
+    "Looker leaves out what fields do not name": (
+        "looker", "GET", "/alerts/search?fields=id,cron", None, 200, [{"id": "5", "cron": "0 * * * *"}],
+    ),
     "Looker nests its fields": ("looker", "GET", "/user?fields=id,credentials_email(email)", None, 200, USER),
     "Okta lists users": ("okta", "GET", "/api/v1/users?limit=200&after=x", None, 200, [OKTA_USER]),
     "Okta shows a status that its own list lacks": (
@@ -136,6 +139,9 @@ BROKEN = {
     "no body where one is due": (("looker", "PUT", "/users/7/roles", None, 200, []), "the body is missing"),
     "a body where none is due": (("looker", "DELETE", "/users/7", {}, 204, None), "a body where"),
     "an answer of another shape": (("looker", "GET", "/users", None, 200, {"users": []}), "is not of type"),
+    "a required key that fields name": (
+        ("looker", "GET", "/alerts/search?fields=id,cron", None, 200, [{"id": "5"}]), '"cron" is a required',
+    ),
     "an answer with a number for an id": (("looker", "GET", "/user", None, 200, {"id": 7}), "7 is not of type"),
     "an answer with a date that is none": (
         ("okta", "GET", "/api/v1/users/00u1", None, 200, OKTA_USER | {"created": "yesterday"}), "date-time",

@@ -300,6 +300,12 @@ def test_a_part_that_our_rights_do_not_show_is_unseen_with_what_to_do(
     assert account.active
 
 
+def test_alerts_that_are_listed_and_not_shown_are_unseen(target: Looker, sandbox: LookerSandbox) -> None:
+    sandbox.add_alert(ANN, "Orders")
+    sandbox.denied = frozenset({"GET /alerts/[0-9]*"})
+    assert "Looker does not show" in unseen(look(target)[1], "alerts").because
+
+
 def test_a_session_that_is_not_shown_any_more_is_not_called_ended(target: Looker, sandbox: LookerSandbox) -> None:
     session = sandbox.add_session(ANN)
     account, _ = look(target)
@@ -718,6 +724,17 @@ def test_what_is_everybodys_is_read_once_for_many_who_leave(target: Looker, sand
     (groups,) = [n for path, n in sandbox.reads.items() if path.endswith("/groups/search/with_hierarchy")]
     (attributes,) = [n for path, n in sandbox.reads.items() if path.endswith("/user_attributes")]
     assert (alerts, groups, attributes) == (1, 1, 1)
+
+
+@pytest.mark.usefixtures("leaving_lane")
+def test_an_alert_that_went_since_everybodys_were_read_is_nobodys_matter(
+    target: Looker, sandbox: LookerSandbox
+) -> None:
+    deleted, given, kept = (sandbox.add_alert(ANN, title) for title in ("Orders", "Returns", "Stock"))
+    look(target, BOB)
+    del sandbox.instance.alerts[deleted]
+    sandbox.instance.alerts[given].owner_id = BOB
+    assert [(h.kind, h.id) for h in look(target)[1].heirlooms] == [("alert", kept)]
 
 
 @pytest.mark.usefixtures("leaving_lane")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,8 +69,14 @@ class Call:
         return Response(content, media_type="application/json", headers=headers)
 
     def record_list(self, records: Sequence[wire.Record]) -> Response:
-        shown, headers = self._paged(sorted(records, key=lambda r: number(str(r.get("id", "")))))
-        answer = self.record(list(shown))
+        return self.page_of(records, lambda record: str(record.get("id", "")), lambda record: record)
+
+    def page_of(
+        self, things: Iterable[Thing], id_of: Callable[[Thing], str], shape: Callable[[Thing], wire.Record]
+    ) -> Response:
+        """Only what is on the page is put into shape."""
+        shown, headers = self._paged(sorted(things, key=lambda thing: number(id_of(thing))))
+        answer = self.record([shape(thing) for thing in shown])
         answer.headers.update(headers)
         return answer
 

@@ -62,7 +62,7 @@ def search_alerts(call: Call) -> Response:
     if everybody:
         call.must_be_admin()
     shown = [a for a in call.world.alerts.values() if everybody or a.owner_id == call.caller.id]
-    return call.record_list([wire.alert(a) for a in shown])
+    return call.page_of(shown, lambda alert: alert.id, wire.alert)
 
 
 def _alert(call: Call) -> Alert:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from worker.core.render import quoted
-from worker.errors import Refused
+from worker.errors import Denied, Missing, Refused
 from worker.ports import Heirloom, Step
 from worker.targets.looker import rows
 from worker.targets.looker.lately import Lately
@@ -15,6 +15,7 @@ from worker.targets.looker.rows import AlertRow, ContentRow, Looking, ScheduleRo
 from worker.targets.looker.settings import Settings
 
 PAGE = 500
+OWNERS, SHORT_ROWS = "id,owner_id", 2000
 STAYS = "it stays where it is when its owner is disabled, and Looker does not promise that an owner can be changed"
 WAS_IT_ON = "it is off, and nothing says whether it was before its owner was disabled"
 Recipient = tuple[str, str]  # "email" or another kind of destination, and the address
@@ -98,10 +99,21 @@ def _schedule(row: ScheduleRow, settings: Settings, circle: Circle, doubt: str) 
 def alerts(
     reader: Looking, settings: Settings, owner: str, circle: Circle, lately: Lately
 ) -> list[Heirloom] | None:  # fmt: skip
-    """None where Looker does not show them. It cannot be asked for one owner's: all of them are read."""
-    asked = {"all_owners": "true", "group_by": "owner"}
-    found = lately.alerts(lambda: rows.gathered(reader, "/alerts/search", rows.ALERTS, PAGE, asked))
-    return None if found is None else [_alert(row, settings, circle) for row in found if row.owner_id == owner]
+    """None where Looker does not show them. It cannot be asked for one owner's: of all of them it is read whose they
+    are."""
+    asked = {"all_owners": "true", "group_by": "owner", "fields": OWNERS}
+    everybodys = lately.alerts(lambda: rows.gathered(reader, "/alerts/search", rows.OWNED, SHORT_ROWS, asked))
+    if everybodys is None:
+        return None
+    found = []
+    for id in [one.id for one in everybodys if one.owner_id == owner]:
+        try:
+            found.append(rows.shaped(reader.read(f"/alerts/{id}"), rows.ALERT))
+        except Missing:
+            continue  # deleted since
+        except Denied:
+            return None
+    return [_alert(row, settings, circle) for row in found if row.owner_id == owner]
 
 
 def _alert(row: AlertRow, settings: Settings, circle: Circle) -> Heirloom:

@@ -12,7 +12,7 @@ from worker.core.identity import Entitlement
 from worker.glance import Glance
 from worker.rest import LANE
 from worker.targets.looker import reading
-from worker.targets.looker.rows import AlertRow, AttributeRow, GroupTreeRow, Reader, UserRow
+from worker.targets.looker.rows import AttributeRow, GroupTreeRow, OwnedRow, Reader, UserRow
 
 SHARED = 10.0  # seconds for what is everybody's
 ALERTS = 30.0  # and for what takes many calls, and is asked again, alone, before it is handed over
@@ -27,7 +27,7 @@ def _groups() -> Glance[Mapping[str, GroupTreeRow]]:
     return Glance(SHARED)
 
 
-def _alerts() -> Glance[Sequence[AlertRow]]:
+def _alerts() -> Glance[Sequence[OwnedRow]]:
     return Glance(ALERTS)
 
 
@@ -45,7 +45,7 @@ class Lately:
 
     _users: Glance[UserRow] = field(default_factory=_users)
     _groups: Glance[Mapping[str, GroupTreeRow]] = field(default_factory=_groups)
-    _alerts: Glance[Sequence[AlertRow]] = field(default_factory=_alerts)
+    _alerts: Glance[Sequence[OwnedRow]] = field(default_factory=_alerts)
     _attributes: Glance[Sequence[AttributeRow]] = field(default_factory=_attributes)
     _held: Glance[bool] = field(default_factory=_held)
 
@@ -110,7 +110,7 @@ class Lately:
         found = read()
         return None if found is None else self._attributes.saw("", found, began)
 
-    def alerts(self, read: Callable[[], Sequence[AlertRow] | None]) -> Sequence[AlertRow] | None:
+    def alerts(self, read: Callable[[], Sequence[OwnedRow] | None]) -> Sequence[OwnedRow] | None:
         """Everybody's, for Looker cannot be asked for one owner's; None where it does not show them."""
         known = self._alerts.of("") if _leaving() else None
         if known is not None:

@@ -156,6 +156,12 @@ class AlertRow(IdRow):
     destinations: list[AlertDestinationRow] | None
 
 
+class OwnedRow(IdRow):
+    """Whose an alert is."""
+
+    owner_id: str
+
+
 class FolderRow(_Shape):
     name: str | None = None
 
@@ -299,8 +305,8 @@ KEYS = TypeAdapter(list[KeyRow])
 APPS = TypeAdapter(list[AppRow])
 SCHEDULES = TypeAdapter(list[ScheduleRow])
 SCHEDULE = TypeAdapter(ScheduleRow)
-ALERTS = TypeAdapter(list[AlertRow])
 ALERT = TypeAdapter(AlertRow)
+OWNED = TypeAdapter(list[OwnedRow])
 CONTENTS = TypeAdapter(list[ContentRow])
 SINGLE_SIGN_ON = TypeAdapter(SingleSignOnRow)
 
