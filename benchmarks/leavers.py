@@ -1,10 +1,10 @@
 """How soon 50 leavers are out while everybody else is busy: `python -m benchmarks.leavers`.
 
-A company of 20,000 on vendors 100 ms away, everybody furnished with sessions, keys, tokens, schedules and alerts. Real
-processes as in docs/operating.md: workers, leaver workers, a beat, the API. Okta deactivates people and tells of each
-by a signed event hook; first with nothing else to do, then, of as many others, in the middle of a sync that holds every
-other place. Seconds count from the sending of a hook to what the books say. The vendors answer 429 to whatever is more
-in any minute than the share of their limit that is ours.
+A company of 20,000 on vendors 100 ms away, everybody furnished with sessions, keys, tokens, schedules and alerts, or
+`--plain`. Real processes as in docs/operating.md: workers, leaver workers, a beat, the API. Okta deactivates people and
+tells of each by a signed event hook; first with nothing else to do, then, of as many others, in the middle of a sync
+that holds every other place. Seconds count from the sending of a hook to what the books say. The vendors answer 429 to
+whatever is more in any minute than the share of their limit that is ours.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Asked:
     spread: float
     calls: bool
     only: str
+    plain: bool
 
 
 # --- what runs --------------------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def fleet(asked: Asked) -> Iterator[Fleet]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trueup-leavers-")))
         folder.chmod(0o711)
-        town = stack.enter_context(serve_next_door(asked.people, furnished=True))
+        town = stack.enter_context(serve_next_door(asked.people, furnished=not asked.plain))
         database = stack.enter_context(embedded.running(folder / "state"))
         broker = stack.enter_context(redis.running(folder / "state"))
         migrate.upgrade(database.owner_url)
@@ -465,6 +466,7 @@ def main() -> None:
     parser.add_argument("--spread", type=float, default=0.0, help="seconds over which the hooks come; 0 is all at once")
     parser.add_argument("--calls", action="store_true", help="list the vendor calls")
     parser.add_argument("--only", choices=("quiet", "busy", ""), default="")
+    parser.add_argument("--plain", action="store_true", help="people have accounts, roles and groups, and no more")
     asked = Asked(**vars(parser.parse_args()))
     print(
         f"{asked.people:,} people, {asked.leavers} leavers, vendors {asked.latency * 1000:.0f} ms away, rates:"
