@@ -273,10 +273,11 @@ def test_nothing_is_called_when_the_window_is_used_up(together: Budget, clock: C
 
 
 def test_the_last_of_a_window_is_the_leavers(together: Budget, clock: Clock) -> None:
-    line = together.line("okta", terms(), longest_wait=10)
+    line = together.line("okta", terms(), sleep=clock.sleep, longest_wait=10)
     call(line, gauge=Gauge(600, 50, 40))  # of 600, 300 are ours, and of these 60 the leavers'
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         call(line)
+    assert caught.value.retry_after == pytest.approx(40, abs=0.1), "what trickles in meanwhile is theirs, too"
     with lane(LEAVER):
         call(line)
     clock.sleep(40)

@@ -110,7 +110,7 @@ LOOKER = (
     Mutant("content is not handed over", _WORKS, "if heirloom.kind not in VERBS:", "if False:",
            f"{_LEFT}_content_is_listed_and_stays_where_it_is"),
     Mutant("only the leaver's alerts are theirs", _WORKS, " for row in found if row.owner_id == owner]",
-           " for row in found]", f"{_LEFT}_alerts_are_found_among_everybodys_and_handed_over"),
+           " for row in found]", f"{_LEFT}_an_alert_that_went_since_everybodys_were_read_is_nobodys_matter"),
     Mutant("recipients that changed stop a hand-over", _HEIRS,
            'if work.recipients != frozenset(texts_of(step, "recipients")):', "if False:",
            f"{_REFUSED}[its recipients were changed]"),
