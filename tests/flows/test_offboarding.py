@@ -290,6 +290,26 @@ def test_single_sign_on_that_makes_the_account_again_is_noticed_and_dealt_with_a
     assert row(site, first).watch_until is None, "the newer receipt is watched"
 
 
+def test_what_the_plan_took_that_saw_them_back_is_on_the_receipt(rig: Rig, site: Site, who: str) -> None:
+    def passing() -> dt.datetime:
+        rig.clock.advance(milliseconds=5)
+        return rig.clock()
+
+    ask(site, who, forced=True)
+    finish(rig, site)
+    rig.world.looker.sso("saml", default_new_user_role_ids=("4",))
+    again = rig.world.looker.sso_arrival(who)
+    rig.clock.advance(minutes=10)
+    ticking = replace(site, now=passing)
+    read(ticking, "looker")
+    plan = reconcile(ticking, "looker", gather(ticking), "tick")
+    apply(ticking, plan.run_id)
+    finish(rig, site)
+    _, watched = rows(site, who)
+    told = {line.key: line.fate for line in receipt(site, watched.id).lines if line.account_id == again}
+    assert (told["account"], told["role:4"]) == (Fate.GONE, Fate.GONE)
+
+
 # --- forced, lifted, taken over --------------------------------------------------------------------------------------
 
 

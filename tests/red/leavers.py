@@ -12,6 +12,9 @@ _JOINED, _JOINING = "flows/test_leavers_joined.py::test", "store/joining.py"
 _GUARD = "flows/test_guards.py::test"
 
 MUTANTS = (
+    Mutant("what a plan of before took since is on the receipt", "store/offboardings.py",
+           "planned | col(ChangeRow.id).in_(taken)", "planned",
+           "flows/test_offboarding.py::test_what_the_plan_took_that_saw_them_back_is_on_the_receipt"),
     Mutant("the mark comes before anything", _OFF,
            "marks.mark_departed(session, person_id, marks.ASKED if waits else cause, now)", "pass",
            f"{_TEST}_nothing_is_touched_before_the_mark_is_committed"),

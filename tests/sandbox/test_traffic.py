@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from urllib.parse import urlsplit
+
 import httpx
 
 from worker.sandbox.world import World
@@ -26,3 +29,13 @@ def test_beyond_its_limit_a_vendor_answers_429_and_does_nothing() -> None:
         assert told["statuses"] == {"401": 2, "429": 2}
         assert len(world.okta.log) == 2, "what was refused has not reached the vendor"
         assert http.get(f"{world.okta.url}/_sandbox/traffic").json()["calls"] == {}, "it counts from the last look"
+
+
+def test_a_request_that_breaks_off_in_its_middle_is_none() -> None:
+    with World.of(12).serve() as world, httpx.Client(trust_env=False) as http:
+        to = urlsplit(world.looker.url)
+        with socket.create_connection((to.hostname, to.port)) as half:
+            half.sendall(b"PATCH /api/4.0/users/1 HTTP/1.1\r\nHost: looker\r\nContent-Length: 20\r\n\r\n{")
+        http.get(f"{world.looker.url}/api/4.0/user")
+        told = http.get(f"{world.looker.url}/_sandbox/traffic").json()
+    assert told["calls"] == {"GET /api/4.0/user": 1}

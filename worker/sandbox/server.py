@@ -269,6 +269,8 @@ class _Recorder:
             await self._app(scope, receive, send)
             return
         body = await _whole_body(receive)
+        if body is None:
+            return
         call = f"{scope['method']} {scope['path']}"
         if not self._sandbox.traffic.begins(scope["method"], scope["path"]):
             self._sandbox.traffic.ends(429)
@@ -374,10 +376,13 @@ def _half_the_rows(answer: bytes) -> bytes:
     return orjson.dumps({k: v[: len(v) // 2] if isinstance(v, list) else v for k, v in said.items()})
 
 
-async def _whole_body(receive: Receive) -> bytes:
+async def _whole_body(receive: Receive) -> bytes | None:
+    """None where whoever asks went away in the middle of it."""
     pieces = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         pieces.append(message.get("body", b""))
         if not message.get("more_body"):
             return b"".join(pieces)

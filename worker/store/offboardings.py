@@ -198,14 +198,17 @@ def close_run(session: Session, run_id: uuid.UUID, state: str, now: dt.datetime)
 
 
 def changes(session: Session, row: OffboardingRow) -> list[ChangeRow]:
-    """What was planned to be taken from the person since it was asked: by the offboarding, and by plans meanwhile."""
+    """What was planned to be taken from the person since it was asked: by the offboarding, and by plans meanwhile. What
+    was taken since by a plan of before, such as the one that saw them back, too."""
+    planned = (col(Run.offboarding_id) == row.id) | (col(Run.started_at) >= row.requested_at)
+    taken = {uuid.UUID(id) for step in steps(session, row) for id in step.change_ids}
     query = (
         select(ChangeRow)
         .join(Run, col(Run.id) == ChangeRow.run_id)
         .where(
             col(ChangeRow.person_id).in_(_once(session, row)),
             ChangeRow.cause == "DEPARTED",
-            (Run.offboarding_id == row.id) | (Run.started_at >= row.requested_at),
+            planned | col(ChangeRow.id).in_(taken),
         )
         .order_by(col(Run.started_at), col(ChangeRow.position))
     )
