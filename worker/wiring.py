@@ -32,8 +32,7 @@ DATABASE = "TRUEUP_DATABASE_URL"
 OWNER_DATABASE = "TRUEUP_OWNER_DATABASE_URL"
 REDIS = "TRUEUP_REDIS_URL"
 
-LOOK = 1.0  # seconds between two looks whether somebody has paused Trueup meanwhile, while nothing is called
-MOMENT = 0.25  # and while one call follows the other
+LOOK = 1.0  # seconds between two looks whether somebody has paused Trueup meanwhile
 # A server on this very machine is a sandbox, or somebody's who may set `rates`; nobody else's calls are kept waiting.
 _HERE = 60_000
 _UNSAID = Rate(300)  # of a connector whose module says nothing
@@ -83,18 +82,13 @@ def connect(site: Site, stack: ExitStack, longest_wait: float = LONGEST_WAIT) ->
     stack.callback(budget.close)
     site = replace(site, count_calls=lambda: _count_calls(site, budget))
     stack.callback(site.count_calls)
-    asked: dict[str, float] = {}  # connector -> when it was last not paused, monotonic
 
     def connected(side: Side, name: str, settings: Any) -> Any:
         module = Installed().module(side, settings.type)
         terms = _terms(settings, getattr(module, "RATE", _UNSAID), loaded.settings.rates.get(name, Rates()))
 
         def refuse() -> None:
-            site.refuse_if_stopped()
-            if time.monotonic() > asked.get(name, 0.0) + MOMENT:
-                with site.begin() as session:
-                    site.refuse_if_paused(session, name)
-                asked[name] = time.monotonic()
+            site.refuse_if_paused(name)
 
         line = budget.line(name, terms, refuse, lambda seconds: _sleep(seconds, site, refuse), longest_wait)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -71,21 +70,6 @@ def test_whoever_waits_for_a_turn_notices_that_it_is_over(rig: Rig, monkeypatch:
         monkeypatch.setattr(site.stopped, "wait", somebody_ends_it)
         with pytest.raises(Paused):
             site.targets["teamcity"].instance()
-
-
-def test_a_pause_ends_calls_that_follow_each_other_within_a_moment(rig: Rig) -> None:
-    with rig.open() as site:
-        end = time.monotonic() + 60
-
-        def keep_calling() -> None:
-            while time.monotonic() < end:
-                site.targets["looker"].instance()
-
-        site.targets["looker"].instance()
-        with site.begin() as session:
-            installations.pause(session, "looker", "operator:ana", "maintenance", site.now())
-        with pytest.raises(Paused, match="looker is paused by operator:ana"):
-            keep_calling()
 
 
 def test_a_redis_that_is_named_is_shared_and_one_that_is_away_is_no_obstacle(

@@ -212,7 +212,6 @@ class AccountWork:
     def _begin(self, session: Session, step: Step) -> uuid.UUID | None:
         """Everything that must still hold at this moment, and then `attempted`; None when something does not."""
         site, now = self._site, self._site.now()
-        site.refuse_if_paused(session, self._run.target)
         self._held = leases.renew(session, self._held, site.claim)
         giving = [t for t in step.tasks if self._changes[t].operation in MARKED]
         if giving and self._person_id and people.departure_marked(session, self._person_id):

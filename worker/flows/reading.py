@@ -66,9 +66,7 @@ def _read_once(site: Site, name: str, accept_counts: bool) -> Read:
     snapshot_id = begin(site, name)
     try:
         while not work(site, snapshot_id, lambda: False, at_once=READERS):
-            site.refuse_if_stopped()
-            with site.begin() as session:
-                site.refuse_if_paused(session, name)
+            site.refuse_if_paused(name)
             site.stopped.wait(LOOK_AGAIN)
         found = close(site, snapshot_id, accept_counts=accept_counts)
         if found is None:

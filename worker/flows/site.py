@@ -90,15 +90,12 @@ class Site:
         """The day in the policy's time zone, which `until` is about."""
         return self.loaded.settings.today(self.now())
 
-    def refuse_if_stopped(self) -> None:
-        """Raises Paused."""
+    def refuse_if_paused(self, connector: str) -> None:
+        """Raises Paused; asked before every vendor call, so that a pause stops a run in its middle."""
         if self.stopped.is_set():
             raise Paused("This run was stopped.")
-
-    def refuse_if_paused(self, session: Session, connector: str) -> None:
-        """Raises Paused; asked before every step, and every moment while vendors are called, so that a pause stops a
-        run in its middle."""
-        pause = installations.paused(session, connector)
+        with self.begin() as session:
+            pause = installations.paused(session, connector)
         if pause is not None:
             whole = pause.connector or "Trueup"
             raise Paused(
