@@ -18,5 +18,5 @@ def apply(site: Site, run_id: str) -> None:
 
 @task(jobs.DEPARTURES)
 def apply_departures(site: Site, run_id: str) -> None:
-    if work(site, uuid.UUID(run_id), share(), departed_only=True):
+    if jobs.take_from_departed(site, uuid.UUID(run_id), share()):
         site.send(Nudge(jobs.DEPARTURES, (run_id,)))

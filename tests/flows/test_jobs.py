@@ -3,6 +3,7 @@ went wrong is said on its slot and tried again where that may help."""
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,6 +12,7 @@ from datetime import timedelta
 import pytest
 from sqlmodel import col, select
 
+from tests.flows.departing import everywhere, hint
 from tests.flows.rig import Rig
 from worker.core.guardrails import State
 from worker.errors import Refused, TrueupError
@@ -88,7 +90,7 @@ _TASKS = {
     jobs.READ: lambda site, job: jobs.read(site, job, _never),
     jobs.RECONCILE: jobs.plan,
     jobs.APPLY: lambda site, run: work(site, uuid.UUID(run), _never),
-    jobs.DEPARTURES: lambda site, run: work(site, uuid.UUID(run), _never, departed_only=True),
+    jobs.DEPARTURES: lambda site, run: jobs.take_from_departed(site, uuid.UUID(run), _never),
     leaving.OFFBOARD: lambda site, id, *target: offboarding.work(site, uuid.UUID(id), *target),
     jobs.VERIFY: lambda site, job: jobs.go_on(site, job, lambda progress: trail.verify_on(site, progress)),
     jobs.RETENTION: lambda site, job: jobs.go_on(site, job, lambda _: None),
@@ -275,6 +277,49 @@ def test_whoever_departed_is_worked_for_by_the_workers_that_do_nothing_else(rig:
     assert left
     assert "DEPARTED" not in {c.cause for c in left}
     assert Nudge(jobs.DEPARTURES, (str(run),)) not in crew.tick()
+
+
+def test_whoever_leaves_just_now_comes_before_old_accounts_that_a_plan_found(rig: Rig, crew: Crew) -> None:
+    run = planned(crew)
+    old = departed(crew, run)
+    who = leaves(rig, crew)
+    assert jobs.take_from_departed(crew.site, run, lambda: rig.looker_user(who).is_disabled)
+    assert departed(crew, run) == old
+    assert not jobs.take_from_departed(crew.site, run, _never)
+    assert departed(crew, run) == set()
+
+
+def test_old_accounts_are_left_for_whoever_leaves_meanwhile(rig: Rig, crew: Crew) -> None:
+    run = planned(crew)
+    old = departed(crew, run)
+    looks, left = itertools.count(), []
+
+    def somebody_leaves_right_before_the_first_account() -> bool:
+        if next(looks) == 1:
+            left.append(leaves(rig, crew))
+        return False
+
+    assert jobs.take_from_departed(crew.site, run, somebody_leaves_right_before_the_first_account)
+    assert departed(crew, run) == old != set()
+    assert rig.looker_user(left[0]).is_disabled is False
+    assert not jobs.take_from_departed(crew.site, run, _never)
+    assert rig.looker_user(left[0]).is_disabled is True
+    assert departed(crew, run) == set()
+
+
+def departed(crew: Crew, run: uuid.UUID) -> set[str | None]:
+    """Accounts of people who departed, about which the run has open changes."""
+    with crew.site.begin() as session:
+        left = runs.changes_of(session, run, [State.OPEN.value])
+    return {change.account_id for change in left if change.cause == "DEPARTED"}
+
+
+def leaves(rig: Rig, crew: Crew) -> str:
+    """Deactivated at the source, and told of by its hook."""
+    who = everywhere(rig)
+    rig.world.okta.deactivate(rig.okta_id(who))
+    hint(crew.site, who)
+    return who
 
 
 def planned(crew: Crew) -> uuid.UUID:

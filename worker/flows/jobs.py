@@ -15,8 +15,8 @@ from sqlmodel import Session
 
 from worker.core.guardrails import State
 from worker.errors import Lost, Paused, Rationed, Refused, TrueupError, Unavailable, Unknown
-from worker.flows import guards, reading
-from worker.flows.apply import settle
+from worker.flows import guards, offboarding, reading
+from worker.flows.apply import settle, work
 from worker.flows.crowd import gather
 from worker.flows.effects import is_urgent
 from worker.flows.leaving import OFFBOARD
@@ -217,6 +217,16 @@ def _unread(site: Site, target: str) -> set[str]:
     if target in failed:
         raise Refused(f"{target} could not be read whole, so nothing is planned for it: {failed[target]}")
     return set(failed)
+
+
+# --- whoever departed -------------------------------------------------------------------------------------------------
+
+
+def take_from_departed(site: Site, run_id: uuid.UUID, enough: Callable[[], bool]) -> bool:
+    """Make a plan's changes about people who departed, until it is `enough` or somebody else departs: what a plan found
+    is an old account, whose end has waited for the plan. Whether there is more."""
+    offboarding.work_untouched(site, enough)
+    return work(site, run_id, lambda: enough() or offboarding.anybody_untouched(site), departed_only=True)
 
 
 # --- jobs that are done in one go ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -193,9 +193,7 @@ class _Crew:
     def _others(self) -> None:
         """Who waits for a first step, and is in nobody's hands; only while something of ours can wait for it."""
         while self._tails and not self._enough():
-            with self._site.begin() as session:
-                due = offboardings.hands(session, self._site.now(), untouched=True)
-            following = next((one for one in due if one not in self._met), None)
+            following = _first_untouched(self._site, self._met)
             if following is None:
                 return
             self._begin(*following)
@@ -225,6 +223,23 @@ class _Crew:
             raise
         except TrueupError as error:
             self._trouble = self._trouble or error
+
+
+def anybody_untouched(site: Site) -> bool:
+    """Whether somebody who leaves waits for a first step, and is in nobody's hands."""
+    return _first_untouched(site) is not None
+
+
+def work_untouched(site: Site, enough: Callable[[], bool]) -> None:
+    """Take everybody who waits for a first step further, until it is `enough`. Raises as `work` does."""
+    while not enough() and (following := _first_untouched(site)) is not None:
+        work(site, *following, enough)
+
+
+def _first_untouched(site: Site, met: Collection[tuple[uuid.UUID, str]] = ()) -> tuple[uuid.UUID, str] | None:
+    with site.begin() as session:
+        due = offboardings.hands(session, site.now(), untouched=True)
+    return next((one for one in due if one not in met), None)
 
 
 def work_due(site: Site) -> list[str]:
