@@ -272,6 +272,17 @@ def test_nothing_is_called_when_the_window_is_used_up(together: Budget, clock: C
     call(line)
 
 
+def test_a_leaver_waits_for_no_vendor_that_lets_nobody_through_for_long(together: Budget, clock: Clock) -> None:
+    line = together.line("okta", terms(), sleep=clock.sleep)
+    call(line, gauge=Gauge(600, 0, 40))
+    began = clock()
+    with lane(LEAVER), pytest.raises(Unavailable, match="no more calls") as caught:
+        call(line)
+    assert (caught.value.retry_after, clock()) == (pytest.approx(40, abs=0.1), began)
+    call(line)
+    assert clock() == pytest.approx(began + 40, abs=0.1), "everybody else does"
+
+
 def test_the_last_of_a_window_is_the_leavers(together: Budget, clock: Clock) -> None:
     line = together.line("okta", terms(), sleep=clock.sleep, longest_wait=10)
     call(line, gauge=Gauge(600, 50, 40))  # of 600, 300 are ours, and of these 60 the leavers'

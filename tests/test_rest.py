@@ -14,7 +14,7 @@ import pytest
 from worker import rest
 from worker.errors import Misshapen, Rationed, TrueupError, Unavailable, Unknown
 from worker.ports import Gauge, Line
-from worker.rest import CALLS_END, Rest
+from worker.rest import CALLS_END, LANE, Rest
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyz-secret"
 Answer = Callable[[socket.socket], None]
@@ -194,6 +194,15 @@ def test_every_repeat_waits_in_line_again_and_every_end_is_told() -> None:
     assert watched.ended == [("/users", 429, Gauge(-1, 0, 7)), ("/users", 500, None), ("/users", 200, None)]
     assert watched.slept[0] == 7
     assert len(watched.slept) == 2
+
+
+@pytest.mark.parametrize(("lane", "calls"), [("", 3), ("leaver", 1)])
+def test_for_a_leaver_a_vendor_in_trouble_is_not_asked_again_for_long(lane: str, calls: int) -> None:
+    watched, token = Watched(), LANE.set(lane)
+    with serving(lambda c: c.sendall(said(503, b"", "text/plain", "Retry-After: 16"))) as (url, _):
+        read(url, watched, 3)
+    LANE.reset(token)
+    assert len(watched.came) == calls
 
 
 def test_what_the_vendor_says_of_its_limit_comes_first() -> None:

@@ -34,6 +34,7 @@ LANE: ContextVar[str] = ContextVar("LANE", default="")
 """Whose turn calls take: "leaver" while the access of departed people is taken away, "" for everything else."""
 
 CLAIMED_CALL = 20.0  # seconds at most that a call may take while an account is claimed: some fit into one claim
+LEAVERS_PATIENCE = 15.0  # seconds that a leaver waits for one vendor: somebody at another one may need this worker
 SHORTEST_CALL = 0.2  # seconds: with less left, a call is not worth starting
 READS = frozenset({"GET", "HEAD"})
 SIZE_LIMIT = 256 * 1024 * 1024  # bytes of one answer, unpacked; no vendor page comes near it
@@ -167,7 +168,8 @@ class Rest:
         headers: Mapping[str, str] | None = None,
         accept: Collection[int] = (),
     ) -> Reply:
-        """Read. Repeats what may pass (429, 5xx, a lost connection), within `attempts` and `longest_wait`."""
+        """Read. Repeats what may pass (429, 5xx, a lost connection), within `attempts` and `longest_wait`; for a leaver
+        not for long."""
         return self._repeated("GET", path, params, None, headers, accept)
 
     def ask(
@@ -191,13 +193,15 @@ class Rest:
         headers: Mapping[str, str] | None,
         accept: Collection[int],
     ) -> Reply:
-        pause = self._first_pause
+        pause, began = self._first_pause, time.monotonic()
         for attempt in range(1, self._attempts + 1):
             try:
                 return self._once(method, path, params, body, headers, accept, reading=True)
             except Unavailable as error:
                 wait = pause * (0.5 + random.random()) if error.retry_after is None else error.retry_after  # noqa: S311
                 if type(error) is not Unavailable or attempt == self._attempts or wait > self._longest_wait:
+                    raise
+                if LANE.get() == "leaver" and time.monotonic() + wait > began + LEAVERS_PATIENCE:
                     raise
                 self._line.sleep(wait)
                 pause *= 2

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from tests.flows.departing import everywhere, hint, receipt, row, settled
 from tests.flows.rig import Rig
-from worker.errors import Paused
+from worker.errors import Misshapen, Paused
 from worker.flows import leaving, lockout, offboarding
 from worker.flows.site import Site
 from worker.sandbox.furnishing import furnish
@@ -33,6 +33,7 @@ def leavers(rig: Rig, site: Site) -> list[tuple[str, uuid.UUID]]:
     for id in ids:
         offboarding.work(site, id)
     rig.world.looker.log.clear()
+    rig.world.teamcity.log.clear()
     return list(zip(found, ids, strict=True))
 
 
@@ -90,6 +91,42 @@ def test_what_stands_in_the_way_of_one_holds_nobody_else_up_and_is_told(
     rig.clock.advance(minutes=2)
     offboarding.work(site, leavers[1][1], "looker")
     assert rig.looker_user(leavers[1][0]).is_disabled
+
+
+def test_a_target_in_trouble_keeps_nobody_waiting_in_the_other_one(
+    rig: Rig, site: Site, leavers: list[tuple[str, uuid.UUID]]
+) -> None:
+    fault = rig.world.looker.break_("GET /api/4.0/users/*", "misshapen", text='{"unexpected": true}')
+    with pytest.raises(Misshapen):
+        offboarding.work(site, leavers[0][1], "looker")
+    asked = fault.fired
+    assert asked
+
+    def all_are_out() -> bool:
+        return len({e.path for e in rig.world.teamcity.log if e.path.endswith("trueup.suspended")}) == LEAVERS
+
+    offboarding.work(site, leavers[1][1], "teamcity", all_are_out)
+    assert all_are_out()
+    assert fault.fired == asked, "one failed, so nobody is looked for there before everybody is out here"
+
+
+def test_whoever_is_not_marked_yet_comes_before_those_about_whom_a_nudge_is(
+    rig: Rig, site: Site, leavers: list[tuple[str, uuid.UUID]]
+) -> None:
+    late = everywhere(rig, LEAVERS)
+    rig.world.okta.deactivate(rig.okta_id(late))
+    id = hint(site, late)
+    changed_before = []
+
+    def marked() -> bool:
+        if row(site, id).marked_at is None:
+            return False
+        changed_before.append(changes_at_looker(rig))
+        return True
+
+    offboarding.work(site, leavers[0][1], "looker", marked)
+    assert changed_before[0] == []
+    assert rig.looker_user(leavers[0][0]).is_disabled
 
 
 def test_a_departure_that_is_lifted_after_the_lock_out_takes_nothing_more(

@@ -370,8 +370,8 @@ def test_a_worker_that_is_too_late_for_the_end_leaves_it_to_whoever_took_over(
 
 
 def test_a_claim_lasts_as_long_as_somebody_is_at_it(site: Site, other: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "CLAIM", dt.timedelta(seconds=1))
-    monkeypatch.setattr(reading, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(parts, "CLAIM", dt.timedelta(seconds=3))
+    monkeypatch.setattr(reading, "HEARTBEAT", 0.2)
     snapshot = begin(site, "looker")
     beats = threading.Event()
     renew, seen = parts.renew, [0]
@@ -379,7 +379,7 @@ def test_a_claim_lasts_as_long_as_somebody_is_at_it(site: Site, other: Site, mon
     def counting(*given: Any) -> None:
         renew(*given)
         seen[0] += 1
-        if seen[0] > 15:  # longer than a claim
+        if seen[0] > 20:  # longer than a claim
             beats.set()
 
     monkeypatch.setattr(parts, "renew", counting)

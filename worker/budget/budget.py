@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from worker.budget.local import Local
 from worker.budget.shared import NotAnswering, Shared
-from worker.budget.terms import Buckets, Said, Terms, said
+from worker.budget.terms import LEAVER, Buckets, Said, Terms, said
 from worker.errors import Rationed
 from worker.ports import Gauge, Line
-from worker.rest import CALLS_END, LANE
+from worker.rest import CALLS_END, LANE, LEAVERS_PATIENCE
 
 LONGEST_WAIT = 90.0  # seconds that one call may wait for its turn
 # A Redis that is configured means several workers, who cannot see each other while it is away.
@@ -101,7 +101,7 @@ class Budget:
         waited, lane = 0.0, LANE.get()
         try:
             while wait := self._take(terms, bucket, lane):
-                if waited + wait > _patience(longest_wait):
+                if waited + wait > _patience(longest_wait) or (lane == LEAVER and wait > LEAVERS_PATIENCE):
                     raise _too_far(connector, bucket, wait)
                 sleep(wait)
                 waited += wait

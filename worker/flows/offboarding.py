@@ -158,8 +158,9 @@ def work(site: Site, id: uuid.UUID, target: str = "", enough: Callable[[], bool]
     """Take an offboarding a step further: confirm it, or take away what there is in one target. Any worker may, at any
     time, again; nothing while somebody else is at it. Raises what stands in the way, after it is put off.
 
-    Nobody's lock-out waits for the rest of somebody else's: until it is `enough`, whoever still has access comes before
-    what is left to do about those who have none any more.
+    Nobody's lock-out waits for the rest of somebody else's, nor for a target that is in trouble: until it is `enough`,
+    whoever still has access comes before what is left to do about those who have none any more, and what may go well
+    before what has failed.
     """
     lane = LANE.set("leaver")
     try:
@@ -179,8 +180,9 @@ class _Crew:
 
     def work(self, id: uuid.UUID, target: str) -> None:
         try:
-            self._begin(id, target)
             self._others()
+            if (id, target) not in self._met:
+                self._begin(id, target)
             while self._tails:
                 self._finish(*self._tails.pop(0))
                 self._others()
@@ -191,8 +193,8 @@ class _Crew:
             raise self._trouble
 
     def _others(self) -> None:
-        """Who waits for a first step, and is in nobody's hands; only while something of ours can wait for it."""
-        while self._tails and not self._enough():
+        """Whoever waits for a first step, and is in nobody's hands."""
+        while not self._enough():
             following = _first_untouched(self._site, self._met)
             if following is None:
                 return

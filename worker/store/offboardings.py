@@ -136,16 +136,19 @@ def add_parts(session: Session, id: uuid.UUID, targets: Collection[str]) -> None
 
 
 def hands(session: Session, now: dt.datetime, *, untouched: bool = False) -> list[tuple[uuid.UUID, str]]:
-    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at, oldest first, and before them who
-    is not marked yet; `untouched`: only where nobody has looked yet."""
+    """(id, target, or "" where it is to be confirmed first) of whatever nobody is at: who is not marked yet before who
+    is, the oldest first; and after all of them what has failed before, and what is in a target where something has.
+    `untouched`: only where nobody has looked yet."""
     rows = session.execute(
         text(
-            "SELECT o.id, '' AS target, o.requested_at FROM offboarding o"
+            "WITH part AS (SELECT t.* FROM offboarding_target t JOIN offboarding o ON o.id = t.offboarding_id"
+            "  WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open')"
+            " SELECT o.id, '' AS target, o.requested_at, o.why <> '' AS in_trouble FROM offboarding o"
             " WHERE o.closed_at IS NULL AND o.state = 'asked' AND coalesce(o.not_before, :now) <= :now"
-            " UNION ALL SELECT o.id, t.target, o.requested_at FROM offboarding o"
-            " JOIN offboarding_target t ON t.offboarding_id = o.id"
-            " WHERE o.closed_at IS NULL AND o.state = 'working' AND t.state = 'open'"
-            " AND coalesce(t.not_before, :now) <= :now AND (t.looked_at IS NULL OR NOT :untouched)"
+            " UNION ALL SELECT o.id, p.target, o.requested_at,"
+            " EXISTS (SELECT 1 FROM part other WHERE other.target = p.target AND other.failure <> '')"
+            " FROM part p JOIN offboarding o ON o.id = p.offboarding_id"
+            " WHERE coalesce(p.not_before, :now) <= :now AND (p.looked_at IS NULL OR NOT :untouched)"
             " ORDER BY 3, 2"
         ),
         {"now": now, "untouched": untouched},
@@ -156,8 +159,8 @@ def hands(session: Session, now: dt.datetime, *, untouched: bool = False) -> lis
         text("SELECT name, owner FROM lease WHERE name LIKE 'offboarding %' AND expires_at > clock_timestamp()")
     )
     busy = {row.name for row in held if not certainly_dead(row.owner)}
-    free = [(row.id, row.target) for row in rows if claim_name(row.id, row.target) not in busy]
-    return sorted(free, key=lambda one: one[1] != "")
+    free = [row for row in rows if claim_name(row.id, row.target) not in busy]
+    return [(row.id, row.target) for row in sorted(free, key=lambda row: (row.in_trouble, row.target != ""))]
 
 
 def claim_name(id: uuid.UUID, target: str) -> str:
