@@ -25,6 +25,8 @@ from worker.store.tables import OffboardingRow, PersonRow
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900), pytest.mark.xdist_group("leaver fleet")]
 
 TICKS = 10
+LEAVING = 5  # more than there are processes to wait for a vendor
+ONE_CALL_AND_MORE = 100.0  # seconds, of which a call that nobody answers takes 30; whoever repeats it takes 150
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +89,9 @@ def given_since_the_mark(running: Fleet, wire: Wire, who: str) -> list[str]:
     return [shown(exchange) for exchange in mine if not takes(exchange)]
 
 
-def able(now: Truth) -> set[str]:
-    return {key for _, key in now.keys if key.startswith(("account", "role:", "group:", "password", "token:"))}
+def able(now: Truth, where: str = "") -> set[str]:
+    keys = {key for (target, _), key in now.keys if where in ("", target)}
+    return {key for key in keys if key.startswith(("account", "role:", "group:", "password", "token:"))}
 
 
 def reconciled(running: Fleet) -> int:
@@ -143,3 +146,23 @@ def test_a_forced_one_stays_out_for_ten_ticks_and_whoever_single_sign_on_lets_in
     running.converge()
     assert running.books() == []
     assert wiring.utc_now() > last.requested_at
+
+
+def test_a_looker_that_never_answers_keeps_nobody_in_teamcity(running: Fleet) -> None:
+    leavers = [everywhere(running.rig, 3 + place) for place in range(LEAVING)]
+    before = {who: truth.of(running.world, who) for who in leavers}
+    silent = running.world.looker.break_("* /api/4.0/*", "held")
+    for who in leavers:
+        ask(running, who, forced=True)  # by the source's word, so many would be too many for the next read
+
+    def within(target: str) -> list[str]:
+        return [who for who in leavers if able(truth.of(running.world, who), target)]
+
+    eventually("nobody is left in TeamCity", lambda: not within("teamcity"), ONE_CALL_AND_MORE)
+    assert silent.fired
+    assert within("looker") == leavers
+    running.world.looker.faults.clear()
+    for who in leavers:
+        assert lies(closed(running, who), before[who], truth.of(running.world, who)) == []
+    running.converge()
+    assert running.books() == []
