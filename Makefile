@@ -4,10 +4,10 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # Where it is set, each of the many processes that tests start would compile everything anew, for two seconds.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test guards faults fleet check fmt lock bench secrets clean
+.PHONY: help setup demo test e2e guards faults fleet check fmt lock bench secrets clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z0-9]*\):[^#]*## /\1\t/p' Makefile
 
 setup: ## install everything for development into .venv
 	@.ci/install dev
@@ -17,7 +17,10 @@ demo: ## show a reconciliation against local Okta, Looker and TeamCity servers
 	@.venv/bin/trueup demo
 
 test: setup ## run every test but the long ones
-	@.venv/bin/python -m pytest -n 3 --dist loadgroup
+	@.venv/bin/python -m pytest -n 3 --dist loadgroup --ignore tests/e2e
+
+e2e: setup ## run the real commands, workers and servers together; some minutes
+	@.venv/bin/python -m pytest -n 3 --dist loadgroup tests/e2e
 
 guards: setup ## switch every guard off, and see its test turn red; some minutes
 	@.venv/bin/python -m pytest -n 2 -m guards

@@ -53,7 +53,7 @@ def test_a_leaver_of_the_authority_waits_for_no_other_source(merger: Merger, ana
         merger.rig.world.okta.directory.deactivate(ana.id)
         away = merger.acquired.break_("*", "status", status=503)
         id = told(site, "okta", ana.id)
-        finish(merger.rig, site, patience=20)
+        finish(merger.rig, site, patience=6)
         assert away.fired > 0
         assert row(site, id).state == "closed"
     assert merger.rig.looker_user(login(ana)).is_disabled
@@ -66,7 +66,7 @@ def test_while_the_authority_is_away_no_other_source_makes_a_leaver(merger: Merg
         merger.acquired.directory.deactivate(twin)
         away = merger.rig.world.okta.break_("*", "status", status=503)
         id = told(site, "acquired", twin)
-        finish(merger.rig, site, patience=20)
+        finish(merger.rig, site, patience=6)
         assert away.fired > 0
         assert row(site, id).state == "asked"
         assert "put off" in row(site, id).why

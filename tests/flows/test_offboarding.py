@@ -161,7 +161,7 @@ def test_a_source_that_is_away_puts_it_off_and_it_goes_on_by_itself(rig: Rig, si
     rig.world.okta.deactivate(rig.okta_id(who))
     down = rig.world.okta.break_("*", "status", status=503)
     id = ask(site, who)
-    finish(rig, site, patience=20)
+    finish(rig, site, patience=6)
     assert down.fired > 0
     assert row(site, id).state == "asked"
     assert "put off" in row(site, id).why
@@ -176,7 +176,7 @@ def test_a_target_that_is_away_holds_up_no_other_and_the_receipt_says_what_is_no
     rig.world.okta.deactivate(rig.okta_id(who))
     down = rig.world.teamcity.break_("*", "status", status=503)
     id = ask(site, who)
-    finish(rig, site, patience=20)
+    finish(rig, site, patience=6)
     assert down.fired > 0
     assert rig.looker_user(who).is_disabled
     found = receipt(site, id)
