@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import date
@@ -195,3 +197,23 @@ def test_a_size_that_cannot_be_is_refused_in_one_line() -> None:
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "A sandbox company has 12 to 100,000 people, not 3.\n"
+
+
+def test_serving_waits_for_nobody_who_is_just_logging() -> None:
+    """As a server that has just begun does, while the next one is made."""
+    handler, world, up, over = logging.StreamHandler(), World.of(40), threading.Event(), threading.Event()
+
+    def serve() -> None:
+        with world.serve():
+            up.set()
+            over.wait(60)
+
+    handler.acquire()
+    server = threading.Thread(target=serve)
+    try:
+        server.start()
+        assert up.wait(20)
+    finally:
+        handler.release()
+        over.set()
+        server.join()

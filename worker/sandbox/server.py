@@ -214,6 +214,7 @@ class Served:
             sandbox.app(),
             host="127.0.0.1",
             port=port,
+            log_config=None,  # it would take every handler's lock, which another server may be waiting in
             log_level="critical",
             access_log=False,
             lifespan="off",
